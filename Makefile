@@ -1,0 +1,64 @@
+# Every target creates the environment when it is missing and skips that when nothing changed.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PAPER  ?=
+TIER   ?= cpu
+ENGINE ?= local
+BUDGET ?= 60m
+
+# A paper may need an extra of pyproject.toml (its spec says `extra: name`).
+extra := $(if $(PAPER),$(shell sed -n 's/^extra: *//p' experiments/$(PAPER)/spec.yaml 2>/dev/null))
+stamp = $(VENV)/.installed$(if $(1),-$(1))
+install = $(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.$(if $(1),[$(1)])'
+
+$(call stamp,): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "Creating $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the harness (once; torch is large) …"
+	@$(call install,)
+	@touch $@
+
+$(VENV)/.installed-%: $(call stamp,)
+	@echo "Installing extra: $* …"
+	@$(call install,$*)
+	@touch $@
+
+.PHONY: help setup reproduce test lint validate list status leaderboard nightly
+
+help: ## Show this help
+	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n] [ENGINE=local|ray]"
+	@echo "               [FORCE=1] [WANDB_MODE=online] [HARNESS_DATA=folder]"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+setup: $(call stamp,) ## Create the environment (the other targets do it by themselves)
+
+reproduce: $(call stamp,$(extra)) ## Reproduce one paper and print its table
+	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
+	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FORCE),--force)
+
+test: $(call stamp,dev) ## Run the tests
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: $(call stamp,dev) ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+validate: $(call stamp,dev) ## Check every paper's spec
+	@$(BIN)/harness validate
+
+list: $(call stamp,) ## List the papers
+	@$(BIN)/harness list
+
+status: $(call stamp,) ## Say which trials are fresh, stale, failed or missing
+	@$(BIN)/harness status --tier "$(TIER)"
+
+leaderboard: $(call stamp,site) ## Write the leaderboard: Markdown in results/, the site in results/site/
+	@$(BIN)/harness leaderboard --site
+
+nightly: $(call stamp,dev) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
+	@$(BIN)/harness nightly --budget "$(BUDGET)"

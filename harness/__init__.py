@@ -1,0 +1,26 @@
+"""Reproduce machine-learning papers, claim by claim.
+
+>>> from harness import reproduce
+>>> reproduce("tslstm", tier="smoke").table  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.reproduce import Reproduction, reproduce
+    from harness.results import results
+
+__all__ = ["Reproduction", "reproduce", "results"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``harness list`` must not wait for pandas or torch."""
+    import importlib
+
+    if name in ("reproduce", "Reproduction"):
+        return getattr(importlib.import_module("harness.reproduce"), name)
+    if name == "results":
+        return importlib.import_module("harness.results").results
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")

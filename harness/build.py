@@ -1,0 +1,163 @@
+"""From ``class_path`` and ``init_args`` to objects, checked with jsonargparse.
+
+Only declared packages may be named, so that reading a spec never imports anything else.
+Parameters named in ``given`` (``root``, ``seed``) are supplied by the runner and must not
+stand in a spec. ``${data.<name>}`` stands for an integer that the dataset provides.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from harness import paths
+
+PACKAGES = (
+    "experiments",
+    "baselines",
+    "harness",
+    "torch",
+    "torchmetrics",
+    "lightning",
+    "torch_geometric",
+    "neuralop",
+    "snntorch",
+    "gpytorch",
+    "transformers",
+)
+_REFERENCE = re.compile(r"^\$\{data\.([a-z_][a-z0-9_]*)\}$")
+
+
+class BuildError(ValueError):
+    """A class path or its arguments are wrong; the message says what would be right."""
+
+
+def import_callable(class_path: str) -> Callable[..., Any]:
+    """Import a class or function by its dotted path.
+
+    Raises:
+        BuildError: for a package that may not be named, a module or a name that does not exist.
+    """
+    module_name, _, name = class_path.rpartition(".")
+    if not module_name or class_path.split(".")[0] not in PACKAGES:
+        raise BuildError(f"{class_path!r} may not be named: only {', '.join(PACKAGES)} may")
+    if str(paths.root()) not in sys.path:
+        sys.path.insert(0, str(paths.root()))
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        raise BuildError(f"cannot import {class_path}: no module named {error.name!r}") from error
+    except AttributeError:
+        raise BuildError(_no_such_name(module_name, name)) from None
+    if not callable(found):
+        raise BuildError(f"{class_path} is not a class or function")
+    return found  # type: ignore[no-any-return]
+
+
+def _no_such_name(module_name: str, name: str) -> str:
+    from difflib import get_close_matches
+
+    public = [n for n in vars(importlib.import_module(module_name)) if not n.startswith("_")]
+    close = get_close_matches(name, public, n=1)
+    return f"{module_name} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def check(config: Mapping[str, Any], given: frozenset[str] = frozenset()) -> None:
+    """Check a class path and its arguments against the signature, without building anything.
+
+    Raises:
+        BuildError: naming the argument.
+    """
+    _parse(config["class_path"], _with_dims(config.get("init_args", {}), None), given)
+
+
+def build(
+    config: Mapping[str, Any],
+    dims: Mapping[str, int] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Any:
+    """Build (or call) what ``config`` names; ``given`` are arguments the spec does not set.
+
+    Of ``given`` only those are passed that the signature has.
+    """
+    given = dict(given or {})
+    arguments = _with_dims(config.get("init_args", {}), dims or {})
+    target, parser, parsed = _parse(config["class_path"], arguments, frozenset(given))
+    values = parser.instantiate_classes(parsed).as_dict().get("it") or {}
+    supplied = {name: given[name] for name in parameters(target) if name in given}
+    return target(**{**values, **supplied})
+
+
+def parameters(target: Callable[..., Any]) -> list[str]:
+    """Names of the parameters of a class's constructor or a function."""
+    return list(inspect.signature(target).parameters)
+
+
+def class_paths(config: Any) -> Iterator[str]:
+    """Every ``class_path`` in a nested configuration."""
+    if isinstance(config, Mapping):
+        if isinstance(config.get("class_path"), str):
+            yield config["class_path"]
+        for value in config.values():
+            yield from class_paths(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from class_paths(value)
+
+
+def _parse(class_path: str, init_args: Any, given: frozenset[str]) -> Any:
+    from jsonargparse import ArgumentParser
+
+    for nested in class_paths(init_args):
+        import_callable(nested)
+    target = import_callable(class_path)
+    known = parameters(target)
+    _refuse_unknown(class_path, init_args, [name for name in known if name not in given], target)
+    parser = ArgumentParser(exit_on_error=False)
+    skip: set[str | int] = set(given & set(known))
+    if inspect.isclass(target):
+        parser.add_class_arguments(target, "it", skip=skip, instantiate=False, fail_untyped=False)
+    else:
+        parser.add_function_arguments(target, "it", skip=skip, fail_untyped=False)
+    try:
+        parsed = parser.parse_object({"it": dict(init_args)} if init_args else {})
+    except Exception as error:  # jsonargparse wraps what a type raised in several classes
+        raise BuildError(f"{class_path}: {_one_line(error)}") from error
+    return target, parser, parsed
+
+
+def _refuse_unknown(class_path: str, init_args: Any, known: list[str], target: Any) -> None:
+    from difflib import get_close_matches
+
+    kinds = {p.kind for p in inspect.signature(target).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return
+    for name in init_args:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+            raise BuildError(f"{class_path} has no argument {name!r}; {hint}")
+
+
+def _one_line(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error)).replace("it.", "")
+    return text.removeprefix("Parser key ").strip()[:400]
+
+
+def _with_dims(value: Any, dims: Mapping[str, int] | None) -> Any:
+    """Replace ``${data.x}`` by the dataset's ``dims``; by 2 when only checking (``None``)."""
+    if isinstance(value, Mapping):
+        return {key: _with_dims(item, dims) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_dims(item, dims) for item in value]
+    if isinstance(value, str) and (match := _REFERENCE.match(value)):
+        if dims is None:
+            return 2
+        if match[1] not in dims:
+            raise BuildError(f"the dataset has no {value}; it has {', '.join(dims) or 'none'}")
+        return dims[match[1]]
+    return value

@@ -1,0 +1,26 @@
+"""Public data sets: what there is, where it lies on this machine, how it is had and checked.
+
+Importing this package needs no torch, NumPy or network. Loaders live in
+:mod:`harness.data.readers`, :mod:`harness.data.huggingface` and :mod:`harness.data.pickles`;
+what they return, in :mod:`harness.data.splits`.
+"""
+
+from harness.data.entries import Entry, catalogue, fingerprint
+from harness.data.errors import CorruptData, DataUnavailable
+from harness.data.fetching import fetch
+from harness.data.integrity import Problem
+from harness.data.obtain import resolve, verify
+from harness.data.places import locate
+
+__all__ = [
+    "CorruptData",
+    "DataUnavailable",
+    "Entry",
+    "Problem",
+    "catalogue",
+    "fetch",
+    "fingerprint",
+    "locate",
+    "resolve",
+    "verify",
+]

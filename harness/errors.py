@@ -1,0 +1,20 @@
+"""Which exceptions are the user's business, and the exit code of each."""
+
+from __future__ import annotations
+
+BAD_USAGE, NO_DATA = 2, 3
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of an expected failure; ``None`` for a defect of ours."""
+    from harness.catalog import SpecError, UnknownPaper
+    from harness.data import CorruptData, DataUnavailable
+    from harness.plan import PlanError
+
+    if isinstance(error, (DataUnavailable, CorruptData)):
+        return str(error), NO_DATA
+    if isinstance(error, (UnknownPaper, SpecError, PlanError)):
+        return str(error.args[0]), BAD_USAGE
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename or ''}".rstrip(": "), 1
+    return None

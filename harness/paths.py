@@ -1,0 +1,37 @@
+"""Where things are. ``HARNESS_ROOT`` names another project folder (with its own experiments/)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def root() -> Path:
+    """The project folder: it holds experiments/, results/ and runs/."""
+    named = os.environ.get("HARNESS_ROOT")
+    return Path(named).resolve() if named else Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str]:
+    """The variables that say where things are."""
+    return {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+
+
+def experiments() -> Path:
+    return root() / "experiments"
+
+
+def results() -> Path:
+    """Committed results; ``HARNESS_RESULTS`` names another folder (for trying things out)."""
+    named = os.environ.get("HARNESS_RESULTS")
+    return Path(named).resolve() if named else root() / "results"
+
+
+def records() -> Path:
+    return results() / "records"
+
+
+def runs() -> Path:
+    """Working files: checkpoints, curves, logs. Not committed."""
+    named = os.environ.get("HARNESS_RUNS")
+    return Path(named).resolve() if named else root() / "runs"

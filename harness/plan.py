@@ -1,0 +1,311 @@
+"""Paper and tier become trials: resolved settings, identity, freshness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+from harness.build import class_paths
+from harness.fingerprint import code_fingerprint
+from harness.records import Record, RecordStore
+from harness.spec import Evidence, Override, Paper, Tier, Variant
+
+State = Literal["fresh", "stale", "failed", "missing"]
+
+
+class PlanError(ValueError):
+    """The plan asks for a tier, variant or dataset that the paper does not have."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial, with everything that a worker needs to run it.
+
+    ``id`` hashes what is measured (settings, dataset and its fingerprint, fold, seed); ``code``
+    fingerprints how. Limits (time, memory, processors) belong to neither.
+    """
+
+    id: str
+    paper: str
+    tier: str
+    variant: str
+    dataset: str
+    fold: dict[str, Any]
+    seed: int
+    config: dict[str, Any]
+    protocol: Literal["paper", "reduced"]
+    source: str | None
+    data: str
+    code: str
+    timeout: float
+    memory: float | None
+    cpus: int
+    gpus: float
+
+    @property
+    def label(self) -> str:
+        fold = "".join(f" {k} {v}" for k, v in self.fold.items())
+        return f"{self.variant} on {self.dataset}{fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings of a variant on a dataset at a tier, all seeds alike."""
+
+    config: dict[str, Any]
+    protocol: Literal["paper", "reduced"]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a tier's slot came to: the dataset used, and those preferred that were missing."""
+
+    dataset: str | None
+    missing: tuple[str, ...] = ()
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Merge mappings key by key; a different ``class_path`` replaces instead."""
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    if "class_path" in over and over["class_path"] != base.get("class_path"):
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = merge(merged[key], value) if key in merged else value
+    return merged
+
+
+def tier_of(paper: Paper, name: str) -> Tier:
+    """The tier of this name.
+
+    Raises:
+        PlanError: naming those that exist.
+    """
+    if name not in paper.tiers:
+        raise PlanError(f"{paper.key} has no tier {name!r}; it has {', '.join(paper.tiers)}")
+    return paper.tiers[name]
+
+
+def inherited(paper: Paper, name: str) -> Variant:
+    """A variant with what it takes over from the one it is ``like``."""
+    seen: list[str] = []
+    chain: list[Variant] = []
+    current: str | None = name
+    while current is not None:
+        if current in seen or current not in paper.variants:
+            raise PlanError(
+                f"variant {name!r}: like {current!r} goes in a circle or does not exist"
+            )
+        seen.append(current)
+        chain.append(paper.variants[current])
+        current = chain[-1].like
+    merged: dict[str, Any] = {}
+    for variant in reversed(chain):
+        merged = merge(merged, variant.model_dump(exclude_defaults=True))
+    return Variant.model_validate(merged)
+
+
+def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str) -> Settings:
+    """Merge the paper's, the variant's, the tier's and the overrides' settings, in this order."""
+    tier, variant = tier_of(paper, tier_name), inherited(paper, variant_name)
+    dataset = paper.datasets[dataset_name]
+    procedure = paper.procedure.model_dump()
+    model: Any = paper.model
+    if variant.model is not None:
+        model = merge(model or {}, variant.model)
+    procedure = merge(merge(procedure, variant.procedure), tier.procedure)
+    data: Any = {"class_path": dataset.class_path, "init_args": dataset.init_args}
+    data = merge(data, variant.data)
+    protocol, seeds = tier.protocol, tier.seeds
+    for override in tier.overrides:
+        if applies(override, variant_name, dataset_name):
+            procedure = merge(procedure, override.procedure)
+            model = merge(model, override.model) if override.model else model
+            data = merge(data, override.data)
+            protocol = override.protocol or protocol
+            seeds = override.seeds or seeds
+    config = {"procedure": procedure, "model": model, "data": data}
+    return Settings(config, protocol, seeds)
+
+
+def applies(override: Override, variant: str, dataset: str) -> bool:
+    """Whether an override's patterns match."""
+    return matches(override.when.variant, variant) and matches(override.when.dataset, dataset)
+
+
+def matches(patterns: str | list[str], name: str) -> bool:
+    """Whether any of the shell-style patterns matches."""
+    return any(fnmatch(name, p) for p in ([patterns] if isinstance(patterns, str) else patterns))
+
+
+def slots(tier: Tier) -> list[list[str]]:
+    """The tier's datasets as lists of preference."""
+    return [[slot] if isinstance(slot, str) else list(slot) for slot in tier.datasets]
+
+
+def choose(tier: Tier, available: Callable[[str], bool]) -> list[Choice]:
+    """For each slot the first available dataset (``None`` if there is none)."""
+    choices = []
+    for slot in slots(tier):
+        chosen = next((name for name in slot if available(name)), None)
+        missing = slot[: slot.index(chosen)] if chosen else slot
+        choices.append(Choice(chosen, tuple(missing)))
+    return choices
+
+
+def variants_on(paper: Paper, tier: Tier, dataset: str) -> list[str]:
+    """The variants that this tier runs on a dataset."""
+    return [
+        name
+        for name in paper.variants
+        if matches(tier.variants, name)
+        and matches(inherited(paper, name).datasets or ["*"], dataset)
+    ]
+
+
+def plan(
+    paper: Paper,
+    tier_name: str,
+    datasets: Iterable[str],
+    seeds: int | None = None,
+    variants: list[str] | None = None,
+) -> list[PlannedTrial]:
+    """All trials of a tier on the given datasets, seed by seed, so that a run that is stopped
+    early has whole seeds.
+
+    Args:
+        seeds: instead of the tier's number of seeds.
+        variants: patterns; only these.
+    """
+    tier = tier_of(paper, tier_name)
+    _check_patterns(paper, variants)
+    trials = []
+    for dataset in dict.fromkeys(datasets):
+        for variant in variants_on(paper, tier, dataset):
+            if variants is None or matches(variants, variant):
+                resolved = settings(paper, tier_name, variant, dataset)
+                for fold in folds(paper, dataset):
+                    for seed in range(seeds or resolved.seeds):
+                        cell = (paper, tier_name, variant, dataset, fold)
+                        trials.append(make_trial(*cell, seed, resolved))
+    return sorted(trials, key=lambda trial: trial.seed)
+
+
+def _check_patterns(paper: Paper, variants: list[str] | None) -> None:
+    for pattern in variants or []:
+        if not any(matches(pattern, name) for name in paper.variants):
+            names = ", ".join(paper.variants)
+            raise PlanError(f"{paper.key} has no variant {pattern!r}; it has {names}")
+
+
+def folds(paper: Paper, dataset: str) -> list[dict[str, Any]]:
+    """The folds of a dataset, each the init argument it sets."""
+    spec = paper.datasets[dataset].folds
+    return [{name: value} for name, values in spec.items() for value in values] or [{}]
+
+
+def make_trial(
+    paper: Paper,
+    tier_name: str,
+    variant: str,
+    dataset: str,
+    fold: dict[str, Any],
+    seed: int,
+    resolved: Settings,
+) -> PlannedTrial:
+    """Compute one trial's identity."""
+    from harness.data import fingerprint
+
+    tier, source = paper.tiers[tier_name], paper.datasets[dataset].source
+    config = merge(resolved.config, {"data": {"init_args": fold}} if fold else {})
+    data = fingerprint(source) if source else ""
+    identity = {
+        "paper": paper.key,
+        "variant": variant,
+        "dataset": dataset,
+        "config": config,
+        "data": data,
+        "seed": seed,
+    }
+    return PlannedTrial(
+        id=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16],
+        paper=paper.key,
+        tier=tier_name,
+        variant=variant,
+        dataset=dataset,
+        fold=fold,
+        seed=seed,
+        config=config,
+        protocol=resolved.protocol,
+        source=source,
+        data=data,
+        code=code_fingerprint(class_paths(config)),
+        timeout=tier.timeout,
+        memory=tier.memory,
+        cpus=tier.cpus,
+        gpus=tier.gpus,
+    )
+
+
+def state(trial: PlannedTrial, record: Record | None) -> State:
+    """Whether a trial needs to be run: everything but ``fresh`` does."""
+    if record is None:
+        return "missing"
+    if record.status != "done":
+        return "failed"
+    return "fresh" if record.provenance.code == trial.code else "stale"
+
+
+def states(trials: Iterable[PlannedTrial], store: RecordStore) -> dict[str, State]:
+    """The state of each trial by id."""
+    return {t.id: state(t, store.read(t.paper, t.tier, t.id)) for t in trials}
+
+
+def groups(trials: Iterable[PlannedTrial], together: int) -> list[list[PlannedTrial]]:
+    """Trials that one process runs: those that differ only by seed, at most ``together``."""
+    cells: dict[str, list[PlannedTrial]] = defaultdict(list)
+    for trial in trials:
+        key = json.dumps([trial.variant, trial.dataset, trial.fold, trial.config], sort_keys=True)
+        cells[key if together > 1 else trial.id].append(trial)
+    size = max(together, 1)
+    return [cell[i : i + size] for cell in cells.values() for i in range(0, len(cell), size)]
+
+
+def planner(paper: Paper) -> Callable[[Record], PlannedTrial | None]:
+    """A function from a record to the trial it would be today.
+
+    It gives ``None`` where the spec no longer has that trial: another variant, dataset or fold,
+    or settings that resolve to another identity. Settings are resolved once per cell.
+    """
+    resolved: dict[tuple[str, str, str], Settings] = {}
+
+    def trial_of(record: Record) -> PlannedTrial | None:
+        cell = (record.tier, record.variant, record.dataset)
+        if cell not in resolved:
+            if (
+                record.tier not in paper.tiers
+                or record.variant not in paper.variants
+                or record.dataset not in paper.datasets
+            ):
+                return None
+            resolved[cell] = settings(paper, *cell)
+        if record.fold not in folds(paper, record.dataset):
+            return None
+        trial = make_trial(paper, *cell, record.fold, record.seed, resolved[cell])
+        return trial if trial.id == record.trial else None
+
+    return trial_of
+
+
+def evidence(paper: Paper, dataset: str, protocol: str) -> Evidence:
+    """How comparable measurements on a dataset with a protocol are to the paper's claims."""
+    if paper.datasets[dataset].evidence == "stand-in":
+        return "stand-in"
+    return "reduced" if protocol == "reduced" else "paper"

@@ -1,0 +1,74 @@
+"""What a trial does is a procedure: it gets a :class:`Trial` and returns an :class:`Outcome`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.records import Measured, Series
+
+if TYPE_CHECKING:  # the process that plans and displays does not need torch
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a trial is: ``step`` of ``steps`` (epochs, for training), and the latest figures."""
+
+    step: int
+    steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything a procedure may use; nothing else identifies or changes a trial.
+
+    Attributes:
+        seed: the trial's seed; the global generators are seeded with it before ``run``.
+        data: what the dataset's callable returned (``None`` for a dataset without one).
+        model: builds a new, freshly initialised model at each call.
+        device: where to compute.
+        accelerator: Lightning's name for it (``cpu``, ``cuda``, ``mps``).
+        workdir: a folder for checkpoints and other working files, kept until the trial ends.
+        report: tells the user interface and the trackers how far the trial is.
+    """
+
+    seed: int
+    data: Any
+    model: Callable[[], nn.Module]
+    device: torch.device
+    workdir: Path
+    accelerator: str = "cpu"
+    report: Callable[[Progress], None] = lambda progress: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured: scalars, and series over a swept variable (epochs, widths, lengths)."""
+
+    metrics: Mapping[str, float | Measured]
+    series: Mapping[str, Series] = field(default_factory=dict)
+
+
+class Procedure(Protocol):
+    """A procedure is built from the spec's ``init_args`` and run once per trial."""
+
+    def run(self, trial: Trial) -> Outcome: ...
+
+    @classmethod
+    def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
+        """Names of the metrics and series that ``run`` returns with these arguments."""
+        ...
+
+
+class Diverged(RuntimeError):
+    """A loss or parameter became NaN or infinite."""
+
+
+def exact(value: float) -> Measured:
+    """A deterministic quantity (a count, a closed form): an interval of zero width."""
+    return Measured(value=float(value), exact=True)

@@ -1,0 +1,191 @@
+"""Records: what one trial measured, with its provenance. One JSON file each, written once."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+MAX_POINTS = 2000
+Status = Literal["done", "failed", "timed out"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Measured(_Part):
+    """A number with what is known of its error: a standard error, or that it is exact."""
+
+    value: float
+    stderr: float | None = Field(default=None, ge=0)
+    exact: bool = False
+
+
+class Series(_Part):
+    """A metric over a swept variable, in recorded units; ``stderr`` point by point if known."""
+
+    over: str
+    x: list[float] = Field(max_length=MAX_POINTS)
+    y: list[float] = Field(max_length=MAX_POINTS)
+    stderr: list[float] | None = Field(default=None, max_length=MAX_POINTS)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Series:
+        if len(self.x) != len(self.y) or (self.stderr and len(self.stderr) != len(self.x)):
+            raise ValueError("x, y and stderr of a series need equal lengths")
+        return self
+
+
+class Failure(_Part):
+    """Why a trial has no metrics."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Provenance(_Part):
+    """What made the record: code, data, versions, hardware."""
+
+    code: str
+    data: str
+    commit: str = ""
+    dirty: bool = False
+    versions: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+
+
+class Resources(_Part):
+    """What the trial cost. Times are UTC, ISO 8601."""
+
+    started: str
+    ended: str
+    seconds: float
+    peak_memory_mb: float = 0.0
+
+
+class Record(_Part):
+    """One trial at one tier."""
+
+    schema_version: int = SCHEMA_VERSION
+    trial: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    paper: str
+    tier: str
+    variant: str
+    dataset: str
+    fold: dict[str, Any] = {}
+    seed: int
+    protocol: Literal["paper", "reduced"]
+    status: Status
+    error: Failure | None = None
+    metrics: dict[str, Measured] = {}
+    series: dict[str, Series] = {}
+    config: dict[str, Any] = {}
+    provenance: Provenance
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file in the store that is not a record, and why."""
+
+    path: Path
+    reason: str
+
+
+class RecordStore:
+    """The folder ``records/<paper>/<tier>/<trial>.json``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, paper: str, tier: str, trial: str) -> Path:
+        return self.root / paper / tier / f"{trial}.json"
+
+    def write(self, record: Record) -> Path:
+        """Write atomically: a reader sees the whole record or none, also after a power cut."""
+        path = self.path(record.paper, record.tier, record.trial)
+        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        write_atomically(path, text)
+        return path
+
+    def read(self, paper: str, tier: str, trial: str) -> Record | None:
+        """The record of a trial; ``None`` where there is none or it cannot be read."""
+        path = self.path(paper, tier, trial)
+        found = read_record(path) if path.exists() else None
+        return found if isinstance(found, Record) else None
+
+    def scan(self, paper: str = "*", tier: str = "*") -> Iterator[Record | Unreadable]:
+        """Every file of a paper and tier, in the order of their paths."""
+        for path in sorted(self.root.glob(f"{paper}/{tier}/*.json")):
+            yield read_record(path)
+
+    def records(self, paper: str = "*", tier: str = "*") -> list[Record]:
+        """Those files that are records."""
+        return [found for found in self.scan(paper, tier) if isinstance(found, Record)]
+
+
+def read_record(path: Path) -> Record | Unreadable:
+    """Read one file; what is wrong with it comes back as a value, for reports go on without it."""
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        return Unreadable(path, f"cannot be read: {error.strerror}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return Unreadable(path, f"{where}: {first['msg']}" if where else str(first["msg"]))
+    if record.schema_version > SCHEMA_VERSION:
+        return Unreadable(path, f"schema version {record.schema_version} is newer than this code")
+    if path.stem != record.trial:
+        return Unreadable(path, f"holds trial {record.trial}, which its name does not say")
+    return record
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write text so that ``path`` holds either its old or its new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per record: what identifies it, its metrics as columns, its cost."""
+    import pandas as pd
+
+    rows = [
+        {
+            "paper": r.paper,
+            "tier": r.tier,
+            "variant": r.variant,
+            "dataset": r.dataset,
+            "seed": r.seed,
+            **{f"fold.{k}": v for k, v in r.fold.items()},
+            "status": r.status,
+            **{name: measured.value for name, measured in r.metrics.items()},
+            "seconds": r.resources.seconds,
+            "trial": r.trial,
+        }
+        for r in records
+    ]
+    return pd.DataFrame(rows)

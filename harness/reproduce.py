@@ -1,0 +1,208 @@
+"""Reproduce a paper: choose data, plan, run what is not fresh, judge the claims."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from harness import catalog, data, paths, plan, provenance
+from harness.engines.base import Engine, Event, Finished
+from harness.plan import PlannedTrial
+from harness.records import Record, RecordStore
+from harness.runner import Setting
+from harness.spec import Paper
+from harness.verdicts import Verdict, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Observer(Protocol):
+    """Is told what happens during a run: a progress display, a tracker."""
+
+    def announce(self, text: str) -> None: ...
+
+    def begin(self, paper: Paper, trials: Sequence[PlannedTrial], skipped: int) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    key: str
+    tier: str = "cpu"
+    jobs: int | None = None
+    seeds: int | None = None
+    variants: list[str] | None = None
+    force: bool = False
+    engine: Literal["local", "ray"] = "local"
+    accelerator: str = "auto"
+
+
+@dataclass
+class Reproduction:
+    """What came of it. ``failed`` are this run's trials without metrics."""
+
+    paper: Paper
+    tier: str
+    datasets: list[str]
+    verdicts: list[Verdict]
+    records: list[Record]
+    failed: list[Record] = field(default_factory=list)
+    ran: int = 0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Claims as rows: reported, measured with interval, evidence, verdict, reason."""
+        import pandas as pd
+
+        from harness.report.rows import verdict_rows
+
+        return pd.DataFrame(verdict_rows(self.verdicts))
+
+
+def reproduce(
+    key: str,
+    tier: str = "cpu",
+    *,
+    jobs: int | None = None,
+    seeds: int | None = None,
+    variants: list[str] | None = None,
+    force: bool = False,
+    engine: Literal["local", "ray"] = "local",
+) -> Reproduction:
+    """Run what is missing or stale of a paper at a tier and judge its claims.
+
+    Raises:
+        UnknownPaper, SpecError, PlanError: nothing was run.
+        DataUnavailable, CorruptData: no slot of the tier has usable data.
+    """
+    return run(Request(key, tier, jobs, seeds, variants, force, engine))
+
+
+def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
+    """Like :func:`reproduce`, telling observers what happens."""
+    paper = catalog.load(request.key)
+    plan.tier_of(paper, request.tier)
+    store = RecordStore(paths.records())
+    chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
+    trials = plan.plan(paper, request.tier, chosen, request.seeds, request.variants)
+    if not trials:
+        raise plan.PlanError("these variants are not run on these datasets at this tier")
+    states = plan.states(trials, store)
+    todo = [t for t in trials if request.force or states[t.id] != "fresh"]
+    failed: list[Record] = []
+    if todo:
+        failed = _execute(request, paper, trials, todo, chosen, store, observers)
+    records = store.records(paper.key, request.tier)
+    verdicts = judge(paper, request.tier, records, list(chosen))
+    return Reproduction(paper, request.tier, list(chosen), verdicts, records, failed, ran=len(todo))
+
+
+def _execute(
+    request: Request,
+    paper: Paper,
+    trials: Sequence[PlannedTrial],
+    todo: list[PlannedTrial],
+    chosen: dict[str, Path | None],
+    store: RecordStore,
+    observers: Sequence[Observer],
+) -> list[Record]:
+    """Run the trials that are not fresh; the failed records come back."""
+    jobs = request.jobs or max(1, provenance.cores() // paper.tiers[request.tier].cpus)
+    commit, dirty = provenance.checkout()
+    roots = {
+        source: root
+        for name, root in chosen.items()
+        if root is not None and (source := paper.datasets[name].source)
+    }
+    setting = Setting(
+        roots=roots,
+        threads=max(1, provenance.cores() // jobs),
+        accelerator=request.accelerator,
+        commit=commit,
+        dirty=dirty,
+    )
+    engine = make_engine(request, setting, store, jobs)
+    groups = plan.groups(todo, paper.tiers[request.tier].together)
+    failed = []
+    with _watching(observers, paper, todo, len(trials) - len(todo)):
+        for event in engine.run(groups):
+            for observer in observers:
+                observer.event(event)
+            if isinstance(event, Finished) and event.record.status != "done":
+                failed.append(event.record)
+    return failed
+
+
+@contextlib.contextmanager
+def _watching(
+    observers: Sequence[Observer], paper: Paper, todo: Sequence[PlannedTrial], skipped: int
+) -> Iterator[None]:
+    for observer in observers:
+        observer.begin(paper, todo, skipped)
+    try:
+        yield
+    finally:
+        for observer in observers:
+            observer.end()
+
+
+def make_engine(request: Request, setting: Setting, store: RecordStore, jobs: int) -> Engine:
+    """The engine of this name, after checking the spec's classes in one of its workers."""
+    from harness.engines.local import LocalEngine
+
+    engine = LocalEngine(setting, store, jobs)
+    problems = engine.validate(request.key)
+    if problems:
+        raise catalog.SpecError(problems)
+    return engine
+
+
+def available_data(
+    paper: Paper, tier: str, announce: Callable[[str], None], fetch: bool = True
+) -> dict[str, Path | None]:
+    """The datasets a run uses, with their folders (``None`` for generated or bundled data).
+
+    A preferred dataset that is missing is announced with the one used instead.
+
+    Raises:
+        DataUnavailable: when no slot has any.
+        CorruptData: when a file is not what the catalogue says.
+    """
+    reasons: dict[str, str] = {}
+    roots: dict[str, Path | None] = {}
+
+    def usable(name: str) -> bool:
+        source = paper.datasets[name].source
+        if name in roots or name in reasons:
+            return name in roots
+        try:
+            roots[name] = data.resolve(source, fetch_missing=fetch) if source else None
+        except data.DataUnavailable as error:
+            reasons[name] = error.reason
+        return name in roots
+
+    chosen: dict[str, Path | None] = {}
+    for choice in plan.choose(plan.tier_of(paper, tier), usable):
+        for missing in choice.missing:
+            instead = f"using {choice.dataset}" if choice.dataset else "nothing stands in for it"
+            announce(f"{missing} is not on this machine: {instead} ({reasons[missing]})")
+        if choice.dataset is not None:
+            chosen.setdefault(choice.dataset, roots[choice.dataset])
+    if not chosen:
+        first = next(iter(reasons))
+        raise data.DataUnavailable(paper.datasets[first].source or first, reasons[first])
+    return chosen
+
+
+def _announce(observers: Iterable[Observer], text: str) -> None:
+    for observer in observers:
+        observer.announce(text)

@@ -1,0 +1,145 @@
+"""Weights & Biases: one run per trial, grouped by paper and tier, offline unless asked otherwise.
+
+Runs are written from the process that plans, in a thread of its own, from the events that workers
+send. So no worker waits for W&B, a W&B that fails or hangs costs a trial nothing, and its service
+is started once and not once per trial. CSV curves are written by the workers in any case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness import paths
+from harness.engines.base import Event, Finished, Reported, Started
+from harness.plan import PlannedTrial
+from harness.records import Record
+from harness.spec import Paper
+
+PATIENCE = 15.0
+
+
+def mode() -> str:
+    """``WANDB_MODE``, or ``offline`` where the user says nothing."""
+    return os.environ.get("WANDB_MODE", "offline")
+
+
+class WandbTracker:
+    """An observer that mirrors a run to W&B.
+
+    Args:
+        warn: called once if W&B cannot be used; the run goes on with CSV curves alone.
+        patience: seconds to wait for W&B at the end before leaving it behind.
+    """
+
+    def __init__(self, warn: Callable[[str], None], patience: float = PATIENCE) -> None:
+        self.warn = warn
+        self.patience = patience
+        self.inbox: queue.Queue[Event | None] = queue.Queue()
+        self.thread: threading.Thread | None = None
+        self.warned = False
+
+    def announce(self, text: str) -> None:
+        """Announcements are for people."""
+
+    def begin(self, paper: Paper, trials: Sequence[PlannedTrial], skipped: int) -> None:
+        if mode() == "disabled":
+            return
+        self.thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self.thread.start()
+
+    def event(self, event: Event) -> None:
+        if self.thread is not None:
+            self.inbox.put(event)
+
+    def end(self) -> None:
+        if self.thread is None:
+            return
+        self.inbox.put(None)
+        self.thread.join(self.patience)
+        if self.thread.is_alive():
+            self._fail("W&B did not finish in time; what it has not written stays in runs/ as CSV")
+
+    def _fail(self, reason: str) -> None:
+        if not self.warned:
+            self.warned = True
+            self.warn(reason)
+
+    def _work(self) -> None:
+        runs: dict[str, Any] = {}
+        while (event := self.inbox.get()) is not None:
+            if self.warned:
+                continue
+            try:
+                _mirror(event, runs)
+            except Exception as error:  # whatever W&B raises, the trials go on
+                self._fail(
+                    f"W&B cannot be used ({type(error).__name__}: {_first_line(error)}); "
+                    "curves are in runs/ as CSV"
+                )
+        for run in runs.values():
+            with contextlib.suppress(Exception):
+                run.finish(exit_code=1)
+
+
+def _mirror(event: Event, runs: dict[str, Any]) -> None:
+    trial = event.trial
+    if isinstance(event, Started):
+        runs[trial.id] = _start(trial)
+    elif isinstance(event, Reported) and trial.id in runs:
+        runs[trial.id].log(dict(event.progress.metrics), step=event.progress.step)
+    elif isinstance(event, Finished):
+        run = runs.pop(trial.id, None) or _start(trial)
+        _finish(run, event.record)
+
+
+def _start(trial: PlannedTrial) -> Any:
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    folder = paths.runs()  # W&B adds a folder of its own
+    folder.mkdir(parents=True, exist_ok=True)
+    return wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "paper-reproduction"),
+        group=f"{trial.paper}-{trial.tier}",
+        name=f"{trial.variant}-{trial.dataset}-{trial.seed}",
+        job_type=trial.variant,
+        config={
+            "paper": trial.paper,
+            "tier": trial.tier,
+            "variant": trial.variant,
+            "dataset": trial.dataset,
+            "seed": trial.seed,
+            "trial": trial.id,
+            **trial.fold,
+            **trial.config,
+        },
+        dir=folder,
+        mode=mode(),  # type: ignore[arg-type]
+        reinit="create_new",
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=PATIENCE,
+            x_disable_stats=True,
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            x_disable_meta=True,
+        ),
+    )
+
+
+def _finish(run: Any, record: Record) -> None:
+    run.summary.update({name: measured.value for name, measured in record.metrics.items()})
+    run.summary.update({"status": record.status, "seconds": record.resources.seconds})
+    run.finish(exit_code=0 if record.status == "done" else 1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]

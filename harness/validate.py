@@ -1,0 +1,237 @@
+"""Checks a spec beyond its schema: names agree, classes and arguments exist, metrics are made.
+
+Every problem names file and line, says what is wrong and, where it can, what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from fnmatch import filter as glob
+from typing import Any
+
+from harness import catalog, plan
+from harness.build import BuildError, check, import_callable, parameters
+from harness.catalog import Problem, SpecError
+from harness.spec import Claim, Paper, _Quantity
+from harness.yamlfile import YamlFile
+
+REQUIRED_TIERS = ("smoke", "cpu", "full")
+Where = list[str | int]
+GIVEN = frozenset({"root", "seed"})
+
+
+def validate(key: str) -> list[Problem]:
+    """All problems of a paper's spec; none if it can be run.
+
+    Raises:
+        UnknownPaper: there is no such paper.
+    """
+    path = catalog.spec_path(key)
+    try:
+        paper, source = catalog.read(path)
+    except SpecError as error:
+        return error.problems
+    found = list(_Checks(paper, source).names())
+    if found:
+        return found
+    return list(dict.fromkeys(_Checks(paper, source).classes()))
+
+
+class _Checks:
+    def __init__(self, paper: Paper, source: YamlFile) -> None:
+        self.paper = paper
+        self.source = source
+
+    def _problem(self, where: Where, message: str) -> Problem:
+        shown = ".".join(map(str, where))
+        return Problem(self.source.path, self.source.line(where), f"{shown}: {message}")
+
+    def _unknown(self, where: Where, kind: str, name: str, known: Sequence[str]) -> Problem:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return self._problem(where, f"no {kind} {name!r}; {hint}")
+
+    def names(self) -> Iterator[Problem]:
+        """References from one part of the spec to another."""
+        yield from self._dataset_names()
+        yield from self._variant_names()
+        yield from self._tier_names()
+        for index, claim in enumerate(self.paper.claims):
+            yield from self._claim_names(index, claim)
+
+    def _dataset_names(self) -> Iterator[Problem]:
+        from harness.data import catalogue
+
+        known, public = list(self.paper.datasets), list(catalogue())
+        for name, dataset in self.paper.datasets.items():
+            where: Where = ["datasets", name]
+            for other in dataset.stands_in_for:
+                if other not in known:
+                    yield self._unknown([*where, "stands_in_for"], "dataset", other, known)
+            if dataset.source and dataset.source not in public:
+                yield self._unknown(
+                    [*where, "source"], "entry in the data catalogue", dataset.source, public
+                )
+
+    def _variant_names(self) -> Iterator[Problem]:
+        variants, datasets = list(self.paper.variants), list(self.paper.datasets)
+        for name, variant in self.paper.variants.items():
+            where: Where = ["variants", name]
+            try:
+                plan.inherited(self.paper, name)
+            except plan.PlanError as error:
+                yield self._problem([*where, "like"], str(error))
+            if variant.like and variant.like not in variants:
+                yield self._unknown([*where, "like"], "variant", variant.like, variants)
+            yield from self._patterns([*where, "datasets"], variant.datasets or [], datasets)
+
+    def _patterns(
+        self, where: Where, patterns: str | Sequence[str], known: Sequence[str]
+    ) -> Iterator[Problem]:
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            if not glob(known, pattern):
+                yield self._unknown(where, "match for", pattern, known)
+
+    def _tier_names(self) -> Iterator[Problem]:
+        variants, datasets = list(self.paper.variants), list(self.paper.datasets)
+        for name in REQUIRED_TIERS:
+            if name not in self.paper.tiers:
+                yield self._problem(["tiers"], f"the tier {name!r} is required")
+        for name, tier in self.paper.tiers.items():
+            where: Where = ["tiers", name]
+            for index, slot in enumerate(plan.slots(tier)):
+                for dataset in slot:
+                    if dataset not in datasets:
+                        yield self._unknown(
+                            [*where, "datasets", index], "dataset", dataset, datasets
+                        )
+            yield from self._patterns([*where, "variants"], tier.variants, variants)
+            for index, override in enumerate(tier.overrides):
+                at: Where = [*where, "overrides", index]
+                yield from self._patterns(at, override.when.variant, variants)
+                yield from self._patterns(at, override.when.dataset, datasets)
+
+    def _claim_names(self, index: int, claim: Claim) -> Iterator[Problem]:
+        where: Where = ["claims", index]
+        variants, datasets = list(self.paper.variants), list(self.paper.datasets)
+        if claim.quantity is not None:
+            quantity = claim.quantity
+            for operand in quantity.operands:
+                if operand.variant not in variants:
+                    yield self._unknown([*where, "quantity"], "variant", operand.variant, variants)
+            for name in [*quantity.datasets, *(o.on for o in quantity.operands if o.on)]:
+                if name not in datasets:
+                    yield self._unknown([*where, "quantity", "on"], "dataset", name, datasets)
+                elif self.paper.datasets[name].evidence == "stand-in":
+                    message = f"{name} is a stand-in; name the paper's dataset it stands in for"
+                    yield self._problem([*where, "quantity", "on"], message)
+            for metric in _metrics_of(claim):
+                if metric not in self.paper.metrics:
+                    known = list(self.paper.metrics)
+                    yield self._unknown([*where, "quantity"], "metric", metric, known)
+        if claim.control and claim.control.variant not in variants:
+            yield self._unknown([*where, "control"], "variant", claim.control.variant, variants)
+        if "recalled" in f"{claim.source.where} {claim.source.seen_in}".lower():
+            yield self._problem([*where, "source"], "a recalled figure is not a claim")
+
+    def classes(self) -> Iterator[Problem]:
+        """Class paths and arguments of every trial that some tier would run."""
+        produced: dict[str, set[str]] = {}
+        checked: set[str] = set()
+        for tier_name, tier in self.paper.tiers.items():
+            for dataset in {name for slot in plan.slots(tier) for name in slot}:
+                for variant in plan.variants_on(self.paper, tier, dataset):
+                    config = plan.settings(self.paper, tier_name, variant, dataset).config
+                    in_tier = self._only_in_tier(config, variant)
+                    where: Where = ["tiers", tier_name] if in_tier else ["variants", variant]
+                    yield from self._check_config(where, dataset, variant, config, checked)
+                    produced.setdefault(variant, set()).update(_produces(config))
+        yield from self._unproduced(produced)
+
+    def _only_in_tier(self, config: dict[str, Any], variant: str) -> bool:
+        """Whether the settings differ from the variant's own: then the tier is to blame."""
+        own = plan.merge(
+            self.paper.procedure.model_dump(), plan.inherited(self.paper, variant).procedure
+        )
+        return bool(config["procedure"] != own)
+
+    def _check_config(
+        self,
+        where: Where,
+        dataset: str,
+        variant: str,
+        config: dict[str, Any],
+        checked: set[str],
+    ) -> Iterator[Problem]:
+        for part, given in (
+            ("procedure", frozenset[str]()),
+            ("model", frozenset()),
+            ("data", GIVEN),
+        ):
+            if not config[part] or not config[part].get("class_path"):
+                continue
+            key = json.dumps(config[part], sort_keys=True)
+            if key in checked:
+                continue
+            checked.add(key)
+            error = self._error(config[part], given, dataset if part == "data" else None)
+            if error and error not in checked:  # once, where it is seen first
+                checked.add(error)
+                yield self._problem(self._blame(where, part, variant, dataset), error)
+
+    def _blame(self, where: Where, part: str, variant: str, dataset: str) -> Where:
+        """The place in the spec that most likely holds a wrong class or argument."""
+        if part == "data":
+            return ["datasets", dataset]
+        if getattr(self.paper.variants[variant], part):
+            return ["variants", variant, part]
+        return where if where[0] == "tiers" else [part]
+
+    def _error(
+        self, config: dict[str, Any], given: frozenset[str], dataset: str | None
+    ) -> str | None:
+        try:
+            check(config, given)
+            if dataset is not None:
+                names = parameters(import_callable(config["class_path"]))
+                if "root" in names and not self.paper.datasets[dataset].source:
+                    return "takes root: name the catalogue's entry as source"
+        except BuildError as error:
+            return str(error)
+        return None
+
+    def _unproduced(self, produced: dict[str, set[str]]) -> Iterator[Problem]:
+        """Claims about metrics that a variant's procedure does not report."""
+        for index, claim in enumerate(self.paper.claims):
+            if claim.quantity is None:
+                continue
+            pairs = [
+                (o.variant, o.metric or claim.quantity.metric) for o in claim.quantity.operands
+            ]
+            if claim.control:
+                metric = claim.control.metric or pairs[0][1]
+                pairs.append((claim.control.variant, metric))
+            for variant, metric in pairs:
+                if variant not in produced:
+                    yield self._problem(["claims", index], f"no tier runs {variant!r}")
+                elif metric not in produced[variant]:
+                    known = sorted(produced[variant])
+                    at: Where = ["claims", index, "quantity"]
+                    yield self._unknown(at, f"metric of {variant}", metric, known)
+
+
+def _metrics_of(claim: Claim) -> set[str]:
+    quantity = claim.quantity
+    if not isinstance(quantity, _Quantity):
+        return set()
+    return {o.metric or quantity.metric for o in quantity.operands}
+
+
+def _produces(config: dict[str, Any]) -> set[str]:
+    try:
+        procedure: Any = import_callable(config["procedure"]["class_path"])
+        return set(procedure.produces(config["procedure"].get("init_args", {})))
+    except BuildError:
+        return set()

@@ -1,0 +1,164 @@
+"""YAML read safely, with the line of every value kept for error messages.
+
+Only plain data is built (no tags), duplicate keys are errors, and size, depth and the number of
+values after expanding aliases are bounded, so that a hostile file is refused and not expanded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_VALUES = 100_000
+MAX_DIGITS = 400
+
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Location = tuple[str | int, ...]
+
+
+class YamlError(ValueError):
+    """The file is not YAML that may be read; ``line`` counts from 1 (0: the whole file)."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The data of a file, and on which line each value stands."""
+
+    path: Path
+    data: Any
+    lines: dict[Location, int]
+
+    def line(self, where: Sequence[str | int]) -> int:
+        """The line of a value, or of the closest thing around it that exists."""
+        location = tuple(where)
+        while location and location not in self.lines:
+            location = location[:-1]
+        return self.lines.get(location, 1)
+
+
+def load(path: Path) -> YamlFile:
+    """Read a YAML file.
+
+    Raises:
+        YamlError: for anything but plain, bounded, well-formed data.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise YamlError(f"cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        raise YamlError(f"{len(raw):,} bytes; a spec has at most {MAX_BYTES:,}")
+    _refuse_deep_nesting(raw)
+    try:
+        node = yaml.compose(raw, Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable(error) from error
+    reader = _Reader()
+    data = reader.build(node, (), 0) if node is not None else None
+    return YamlFile(path, data, reader.lines)
+
+
+def _refuse_deep_nesting(raw: bytes) -> None:
+    """Bound the depth on the event stream: composing recurses in C and would overflow the stack."""
+    depth = 0
+    try:
+        for event in yaml.parse(raw, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > MAX_DEPTH:
+                raise YamlError("nested too deeply", event.start_mark.line + 1)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> YamlError:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = int(getattr(mark, "line", -1)) + 1
+        return YamlError(str(error.problem or error), line)
+    return YamlError(f"not readable as YAML: {str(error).splitlines()[0]}")
+
+
+class _Reader:
+    """Builds data from nodes; aliases count every time they are used."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Location, int] = {}
+        self.count = 0
+        self.scalars = _Loader(b"")
+
+    def build(self, node: yaml.Node, where: Location, depth: int) -> Any:
+        self.count += 1
+        line = node.start_mark.line + 1
+        self.lines.setdefault(where, line)
+        if self.count > MAX_VALUES or depth > MAX_DEPTH:
+            raise YamlError("too many values or nested too deeply (aliases count as copies)", line)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(n, (*where, i), depth + 1) for i, n in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, where: Location, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, line = self._scalar(key_node), key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise YamlError(f"the key {key!r} is not text (quote it)", line)
+            if key in result:
+                raise YamlError(f"the key {key!r} stands here twice", line)
+            self.lines[(*where, key)] = line
+            result[key] = self.build(value_node, (*where, key), depth + 1)
+        return result
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.ScalarNode) or not node.tag.startswith("tag:yaml.org,2002:"):
+            raise YamlError(f"{node.tag} is not plain data", line)
+        if node.tag.endswith((":int", ":float")) and len(node.value) > MAX_DIGITS:
+            raise YamlError("a number with too many digits", line)
+        if _only_in_yaml11(node):
+            return node.value
+        try:
+            value = self.scalars.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise YamlError(f"{node.value!r} cannot be read: {reason}", line) from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise YamlError(f"{node.value} is not a finite number", line)
+        if not isinstance(value, (str, int, float, bool, type(None))):
+            raise YamlError(f"{node.tag} is not plain data", line)
+        return _yaml12_float(node, value)
+
+
+def _only_in_yaml11(node: yaml.ScalarNode) -> bool:
+    """Dates, ``on``/``off``/``yes``/``no`` as booleans, 1:30 as a number: text since YAML 1.2."""
+    kind, text = node.tag.rpartition(":")[2], node.value
+    return (
+        kind == "timestamp"
+        or (kind == "bool" and text.lower() not in ("true", "false"))
+        or (kind in ("int", "float") and ":" in text)
+    )
+
+
+def _yaml12_float(node: yaml.ScalarNode, value: Any) -> Any:
+    """YAML 1.1 reads ``1e-3`` as text; everybody writes it for a number."""
+    if isinstance(value, str) and not node.style:
+        mantissa, _, exponent = value.lower().partition("e")
+        digits = mantissa.lstrip("+-").replace(".", "", 1)
+        if digits.isdigit() and exponent.lstrip("+-").isdigit() and len(exponent) < 5:
+            return float(value)
+    return value

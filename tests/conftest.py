@@ -1,0 +1,37 @@
+"""A toy project in a temporary folder, so that tests never touch the real results."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+TOY = Path(__file__).parent / "harness" / "toy"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one paper, ``toy``; no mirror, an empty cache, W&B off."""
+    shutil.copytree(TOY, tmp_path / "experiments" / "toy")
+    monkeypatch.setenv("HARNESS_ROOT", str(tmp_path))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    for name in ("HARNESS_DATA", "HARNESS_RESULTS", "HARNESS_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def edit_spec(project: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
+    """Change the toy's spec in place."""
+
+    def edit(change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
+        path = project / "experiments" / "toy" / "spec.yaml"
+        spec = yaml.safe_load(path.read_text().replace(" on:", " 'on':"))
+        change(spec)
+        path.write_text(yaml.safe_dump(spec, sort_keys=False))
+
+    return edit
