@@ -55,6 +55,21 @@ class Verdict:
     stale: bool = False
 
 
+@dataclass(frozen=True)
+class Current:
+    """A record that the spec still asks for; ``stale`` if its code changed since."""
+
+    record: Record
+    stale: bool
+
+
+def current(paper: Paper, tier: str, records: Iterable[Record]) -> list[Current]:
+    """Those records of a tier that still belong to the spec."""
+    trial_of = plan.planner(paper)
+    pairs = ((r, trial_of(r)) for r in records if r.tier == tier)
+    return [Current(r, t.code != r.provenance.code) for r, t in pairs if t is not None]
+
+
 def judge(
     paper: Paper, tier: str, records: Iterable[Record], datasets: Sequence[str] | None = None
 ) -> list[Verdict]:
@@ -64,17 +79,23 @@ def judge(
         records: of the paper; those that no longer belong to the spec are left out.
         datasets: only these; default all that were measured.
     """
-    trial_of = plan.planner(paper)
-    current = [r for r in records if r.tier == tier and trial_of(r) is not None]
+    return judge_current(paper, tier, current(paper, tier, records), datasets)
+
+
+def judge_current(
+    paper: Paper, tier: str, found: Iterable[Current], datasets: Sequence[str] | None = None
+) -> list[Verdict]:
+    """Like :func:`judge`, of records that are known to belong to the spec."""
+    found = list(found)
     folds = {name: len(plan.folds(paper, name)) for name in paper.datasets}
-    found = Measurements(current, paper.metrics, folds)
-    scope = [d for d in (datasets or found.datasets) if d in found.datasets]
+    records = [c.record for c in found]
+    measurements = Measurements(records, paper.metrics, folds)
+    measured_on = measurements.datasets
+    scope = [d for d in (datasets or measured_on) if d in measured_on]
     stale = {
-        (r.variant, r.dataset)
-        for r in current
-        if r.status == "done" and (t := trial_of(r)) and t.code != r.provenance.code
+        (c.record.variant, c.record.dataset) for c in found if c.stale and c.record.status == "done"
     }
-    judge_claim = _Judge(paper, tier, found, stale, current)
+    judge_claim = _Judge(paper, tier, measurements, stale, records)
     return [v for claim in paper.claims for v in judge_claim(claim, scope)]
 
 

@@ -106,6 +106,8 @@ class _Reader:
         self.lines.setdefault(where, line)
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
             raise YamlError("too many values or nested too deeply (aliases count as copies)", line)
+        if isinstance(node, yaml.CollectionNode) and not node.tag.endswith((":map", ":seq")):
+            raise YamlError(f"{node.tag} is not plain data", line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, where, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 CHUNK = 1 << 20
+_ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")
 _SMALL = 1 << 20  # below this many bytes no compression ratio is suspicious
 
 
@@ -145,7 +146,9 @@ class _Unpacking:
         self.files = 0
 
     def run(self) -> int:
-        if zipfile.is_zipfile(self.archive):
+        with self.archive.open("rb") as file:
+            magic = file.read(4)
+        if magic in _ZIP_MAGIC:
             self._zip()
         else:
             self._tar()

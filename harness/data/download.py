@@ -67,12 +67,12 @@ def download(http: httpx.Client, url: str, target: Target, report: Report | None
     resumed = target.part.exists()
     try:
         _transfer_patiently(http, url, target, report)
-        accept(url, target)
+        _accept(url, target)
     except DownloadFailed:
         if not resumed or target.part.exists():
             raise
         _transfer_patiently(http, url, target, report)  # what was there was of another file
-        accept(url, target)
+        _accept(url, target)
 
 
 def _transfer_patiently(
@@ -153,7 +153,7 @@ def _announced(response: httpx.Response, done: int) -> int | None:
     return done + int(length) if length.isdigit() else None
 
 
-def accept(url: str, target: Target) -> None:
+def _accept(url: str, target: Target) -> None:
     """Move the whole file into place, or throw it away if it is not the declared one.
 
     Raises:

@@ -110,7 +110,7 @@ class Source(_Strict):
         return re.fullmatch(self.match, path) is not None
 
     def locate(self, path: str) -> str:
-        """The address (or the path in the repository) of one file of the tree."""
+        """The address of one file of the tree (on the hub: its path in the repository)."""
         found = re.fullmatch(self.match, path)
         if found is None:
             raise ValueError(f"{path!r} does not match {self.match!r}")

@@ -19,8 +19,6 @@ from harness.records import write_atomically
 if TYPE_CHECKING:
     import httpx
 
-    from harness.data.download import Target
-
 RETRY_SECONDS = 3600.0
 Report = Callable[[str, int, int], None]
 
@@ -123,7 +121,7 @@ class _Transfer:
         """Bring the part, with its siblings if it is in an archive; returns why not, if not."""
         from harness.data.download import DownloadFailed
 
-        address = self.source.locate(self.part.path)
+        address = self._address()
         target = self.stage / self.part.path
         if target.is_dir():
             shutil.rmtree(target)
@@ -137,15 +135,23 @@ class _Transfer:
             return None
         return f"{address}: {self.part.path} has {problem.found} instead of {problem.expected}"
 
+    def _address(self) -> str:
+        place = self.source.locate(self.part.path)
+        if not self.source.huggingface:
+            return place
+        from harness.data.huggingface import address
+
+        return address(self.source.huggingface, self.source.revision, place)
+
     def _bring(self, address: str, target: Path) -> None:
-        from harness.data.download import DownloadFailed, Target
+        from harness.data.download import DownloadFailed, Target, download
 
         part, source = self.part, self.source
         if source.unpack == "archive":
             number = self.wanted.sources.index(source)
             archive = self.stage / trees.ARCHIVES / f"{number}.archive"
             if not archive.exists():
-                self._download(address, Target(archive, source.max_size))
+                download(self.http, address, Target(archive, source.max_size), self.report)
             try:
                 trees.unpack(self.wanted, archive, source, self.stage)
             except archives.UnsafeArchive:
@@ -153,22 +159,14 @@ class _Transfer:
                 raise
         elif source.unpack == "gz":
             compressed = target.with_name(f"{target.name}.gz")
-            self._download(address, Target(compressed, part.size + part.size // 100 + 4096))
+            most = part.size + part.size // 100 + 4096  # what gzip may add to what it cannot shrink
+            download(self.http, address, Target(compressed, most), self.report)
             try:
                 archives.gunzip(compressed, target, part.size)
             finally:
                 compressed.unlink()
         elif isinstance(part, File):
-            self._download(address, Target(target, part.size, part.size, part.sha256))
+            exact = Target(target, part.size, part.size, part.sha256)
+            download(self.http, address, exact, self.report)
         else:
             raise DownloadFailed(f"{address} serves no archive that could hold {part.path}/")
-
-    def _download(self, address: str, target: Target) -> None:
-        if self.source.huggingface:
-            from harness.data.huggingface import download_file
-
-            download_file(self.source.huggingface, self.source.revision, address, target)
-        else:
-            from harness.data.download import download
-
-            download(self.http, address, target, self.report)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.download import CONNECT_SECONDS, DownloadFailed, Target, accept
 from harness.data.places import cache
 
 if TYPE_CHECKING:
@@ -63,41 +62,11 @@ def table(files: Sequence[Path], **options: Any) -> datasets.Dataset:
         )
 
 
-def download_file(repository: str, revision: str, file: str, target: Target) -> None:
-    """Download one file of a data set repository at a commit; checked like any download.
+def address(repository: str, revision: str, file: str) -> str:
+    """Where the hub (or the one that ``HF_ENDPOINT`` names) serves a data set's file."""
+    from huggingface_hub import hf_hub_url
 
-    Raises:
-        DownloadFailed: when the hub does not serve the wanted file.
-    """
-    from huggingface_hub import hf_hub_download
-
-    target.path.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.path.with_name(f".{target.path.name}.hub")
-    address = f"{repository}/{file} on the Hugging Face hub"
-    try:
-        found = hf_hub_download(
-            repository,
-            file,
-            repo_type="dataset",
-            revision=revision,
-            local_dir=folder,
-            etag_timeout=CONNECT_SECONDS,
-            tqdm_class=_silent_bar(),
-        )
-    except (OSError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise DownloadFailed(f"{address}: {first_line or type(error).__name__}") from error
-    Path(found).replace(target.part)
-    accept(address, target)
-
-
-def _silent_bar() -> type[Any]:
-    """A progress bar that shows nothing: what is shown is for the command line to decide."""
-    from functools import partialmethod
-
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    return type("SilentBar", (tqdm,), {"__init__": partialmethod(tqdm.__init__, disable=True)})
+    return hf_hub_url(repository, file, repo_type="dataset", revision=revision)
 
 
 @contextmanager

@@ -80,11 +80,18 @@ def unpack(wanted: Entry, archive: Path, how: Packed | Source, stage: Path) -> N
     unpacked = stage / ARCHIVES / f"{archive.name}.unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     archives.extract(archive, unpacked, limits, place)
-    for path in (p for p in sorted(unpacked.rglob("*")) if p.is_file()):
-        target = stage / path.relative_to(unpacked)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    shutil.rmtree(unpacked)
+    _merge(unpacked, stage)
+    shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Move everything below ``source`` to the same place below ``target``, folders as a whole."""
+    for path in list(source.iterdir()):
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            _merge(path, place)
+        else:
+            path.replace(place)
 
 
 def build_from_mirror(wanted: Entry) -> Path:

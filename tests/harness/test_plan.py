@@ -1,0 +1,101 @@
+"""Settings resolve in a fixed order, and a trial's identity follows from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import catalog, plan
+from harness.plan import merge
+
+
+def test_merging_goes_key_by_key_and_a_new_class_starts_afresh() -> None:
+    base = {"class_path": "a.B", "init_args": {"x": 1, "y": {"z": 2}}}
+    assert merge(base, {"init_args": {"y": {"w": 3}}})["init_args"] == {
+        "x": 1,
+        "y": {"z": 2, "w": 3},
+    }
+    assert merge(base, {"class_path": "a.B", "init_args": {"x": 5}})["init_args"]["y"] == {"z": 2}
+    assert merge(base, {"class_path": "a.C"}) == {"class_path": "a.C"}
+    assert merge([1], [2]) == [2]
+    assert base == {"class_path": "a.B", "init_args": {"x": 1, "y": {"z": 2}}}
+
+
+def test_settings_are_merged_from_paper_to_override(project, edit_spec) -> None:
+    def change(spec: dict) -> None:
+        spec["tiers"]["cpu"]["procedure"] = {"init_args": {"level": 5.0}}
+        spec["tiers"]["cpu"]["overrides"] = [
+            {"when": {"variant": "g*"}, "procedure": {"init_args": {"level": 6.0}}},
+            {"when": {"dataset": "digits"}, "procedure": {"init_args": {"level": 7.0}}},
+            {"when": {"variant": "bad"}, "protocol": "paper", "seeds": 9},
+        ]
+
+    edit_spec(change)
+    spec = catalog.load("toy")
+
+    def level(tier: str, variant: str) -> float:
+        found = plan.settings(spec, tier, variant, "theory")
+        return found.config["procedure"]["init_args"].get("level")
+
+    assert (level("smoke", "good"), level("smoke", "bad")) == (2.0, None)
+    assert (level("cpu", "good"), level("cpu", "broken")) == (6.0, 5.0)
+    bad = plan.settings(spec, "cpu", "bad", "theory")
+    assert (bad.protocol, bad.seeds) == ("paper", 9)
+
+
+def test_like_takes_over_everything_but_what_it_changes(project) -> None:
+    spec = catalog.load("toy")
+    wide = plan.settings(spec, "cpu", "wide", "digits").config
+    net = plan.settings(spec, "cpu", "net", "digits").config
+    assert wide["procedure"] == net["procedure"]
+    assert wide["model"]["init_args"] == {**net["model"]["init_args"], "hidden": 32}
+
+
+def test_identity_follows_the_settings_and_nothing_else(project, edit_spec) -> None:
+    def ids() -> dict[tuple[str, int], str]:
+        spec = catalog.load("toy")
+        return {(t.variant, t.seed): t.id for t in plan.plan(spec, "smoke", ["theory"])}
+
+    before = ids()
+    assert len(set(before.values())) == 9
+    edit_spec(lambda spec: spec["tiers"]["smoke"].update(timeout="2m", description="other"))
+    edit_spec(lambda spec: spec["variants"]["good"].update(label="other"))
+    assert ids() == before
+    edit_spec(lambda spec: spec["variants"]["good"]["procedure"]["init_args"].update(level=9.0))
+    after = ids()
+    changed = {
+        variant for (variant, seed) in before if before[variant, seed] != after[variant, seed]
+    }
+    assert changed == {"good"}
+
+
+def test_the_first_available_dataset_of_a_slot_is_chosen(project) -> None:
+    tier = catalog.load("toy").tiers["cpu"]
+    none = plan.choose(tier, lambda name: name == "theory")
+    assert [(c.dataset, c.missing) for c in none] == [(None, ("real", "digits")), ("theory", ())]
+    some = plan.choose(tier, lambda name: name != "real")
+    assert [(c.dataset, c.missing) for c in some] == [("digits", ("real",)), ("theory", ())]
+
+
+def test_folds_multiply_trials(project, edit_spec) -> None:
+    edit_spec(lambda spec: spec["datasets"]["digits"].update(folds={"shuffle": [False, True]}))
+    spec = catalog.load("toy")
+    trials = plan.plan(spec, "cpu", ["digits"], seeds=2, variants=["net"])
+    assert len({t.id for t in trials}) == 4
+    assert {t.config["data"]["init_args"]["shuffle"] for t in trials} == {False, True}
+    assert [t.seed for t in trials] == [0, 0, 1, 1], "whole seeds come first"
+
+
+def test_groups_hold_trials_that_differ_by_seed_only(project) -> None:
+    trials = plan.plan(catalog.load("toy"), "smoke", ["theory"])
+    together = plan.groups(trials, 2)
+    assert sorted(map(len, together)) == [1, 1, 1, 2, 2, 2]
+    assert all(len({t.variant for t in group}) == 1 for group in together)
+    assert [len(g) for g in plan.groups(trials, 1)] == [1] * 9
+
+
+def test_unknown_names_are_named_with_those_that_exist(project) -> None:
+    spec = catalog.load("toy")
+    with pytest.raises(plan.PlanError, match="it has smoke, cpu, full"):
+        plan.plan(spec, "gpu", ["theory"])
+    with pytest.raises(plan.PlanError, match="no variant 'goood'"):
+        plan.plan(spec, "smoke", ["theory"], variants=["goood"])
