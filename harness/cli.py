@@ -41,7 +41,7 @@ def list_papers(as_json: Json = False) -> None:
     if as_json:
         _print_json(rows)
     else:
-        _print(listing.table(rows))
+        _print(listing.table(rows, _width()))
 
 
 @app.command()
@@ -245,6 +245,12 @@ def _print(renderable: Any) -> None:
     from harness.report.terminal import console
 
     console().print(renderable)
+
+
+def _width() -> int:
+    from harness.report.terminal import console
+
+    return console().width
 
 
 def _print_json(value: Any) -> None:

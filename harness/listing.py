@@ -32,34 +32,51 @@ def papers() -> list[Row]:
     return rows
 
 
-def table(rows: Sequence[Row]) -> Any:
-    return _grid(rows, ["key", "title", "year", "task", "claims", "variants"])
+def table(rows: Sequence[Row], width: int) -> Any:
+    """Papers, one line each: titles are cut to the width, tasks shown where there is room."""
+    from rich import box
+    from rich.table import Table
+
+    names = ["key", "title", "year", "claims", "variants"]
+    room = width - 36 - max((len(row["key"]) for row in rows), default=0)
+    if width >= 120:
+        names.append("task")
+        room -= 34
+    limits = {"title": max(room, 16), "task": 30}
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        grid.add_column(name, no_wrap=True, overflow="ellipsis", max_width=limits.get(name))
+    for row in rows:
+        grid.add_row(*(_cell(row[name]) for name in names))
+    return grid
 
 
 def paper(spec: Paper) -> Any:
-    """A paper's summary, variants, tiers and claims."""
+    """A paper's summary, claims, variants and tiers."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
-    claims = [
-        {
-            "claim": c.id,
-            "statement": c.statement,
-            "reported": c.reported.text
-            if c.reported.value is None
-            else f"{c.reported.value:g} {c.reported.unit}",
-            "source": c.source.where,
-        }
-        for c in spec.claims
-    ]
+    head = Text.assemble((spec.title, "bold"), f" ({spec.year}), {', '.join(spec.authors)}")
+    parts: list[Any] = [head, Text(spec.summary), Text("\nClaims", style="bold")]
+    for claim in spec.claims:
+        reported = claim.reported.text
+        if claim.reported.value is not None:
+            reported = f"{claim.reported.value:g} {claim.reported.unit}".strip()
+        parts += [
+            Text.assemble((claim.id, "bold"), f": {claim.statement}"),
+            Padding(Text(f"claimed: {reported} ({claim.source.where})", "dim"), (0, 0, 0, 2)),
+        ]
     variants = [{"variant": k, "label": v.label, "role": v.role} for k, v in spec.variants.items()]
     tiers = [
-        {"tier": k, "what": t.description, "seeds": t.seeds, "datasets": str(t.datasets)}
+        {"tier": k, "seeds": t.seeds, "data": _slots(t.datasets), "what": t.description}
         for k, t in spec.tiers.items()
     ]
-    head = Text.assemble((spec.title, "bold"), f" ({spec.year}), {', '.join(spec.authors)}")
-    parts = [_grid(rows, list(rows[0])) for rows in (claims, variants, tiers)]
-    return Group(head, Text(spec.summary), *parts)
+    return Group(*parts, *(_grid(rows, list(rows[0])) for rows in (variants, tiers)))
+
+
+def _slots(datasets: Sequence[str | list[str]]) -> str:
+    return ", ".join(slot if isinstance(slot, str) else " or ".join(slot) for slot in datasets)
 
 
 def states(keys: Sequence[str] | None, tier: str) -> list[Row]:

@@ -144,6 +144,8 @@ class _Checks:
             for dataset in {name for slot in plan.slots(tier) for name in slot}:
                 for variant in plan.variants_on(self.paper, tier, dataset):
                     config = plan.settings(self.paper, tier_name, variant, dataset).config
+                    fold = plan.folds(self.paper, dataset)[0]
+                    config = plan.merge(config, {"data": {"init_args": fold}})
                     in_tier = self._only_in_tier(config, variant)
                     where: Where = ["tiers", tier_name] if in_tier else ["variants", variant]
                     yield from self._check_config(where, dataset, variant, config, checked)

@@ -1,12 +1,14 @@
-"""Tables for the terminal: everything at 200 columns, what matters at 80."""
+"""Verdicts for the terminal: a table where it fits, a block for each claim where it does not."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,49 +27,61 @@ WIDE = 140
 
 
 def verdict_table(paper: Paper, verdicts: Sequence[Verdict], width: int) -> RenderableType:
-    """Claims with reported and measured figures, evidence and verdict; reasons below if narrow."""
-    wide = width >= WIDE
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    several = len({v.dataset for v in verdicts}) > 1
-    table.add_column("claim", overflow="fold", ratio=None)
-    if several:
-        table.add_column("measured on", overflow="fold")
-    table.add_column("claimed", justify="right", overflow="fold")
-    table.add_column("measured, 95 % CI", justify="right", overflow="fold")
-    if wide:
-        table.add_column("n", justify="right")
-    table.add_column("evidence", overflow="fold")
-    table.add_column("verdict", overflow="fold")
-    if wide:
-        table.add_column("reason", overflow="fold", ratio=1)
-    for verdict in verdicts:
-        table.add_row(*_cells(verdict, several, wide))
-    parts: list[RenderableType] = [_title(paper, verdicts), table]
-    if not wide:
-        parts.append(_reasons(verdicts))
-    parts.append(summary(verdicts))
-    return Group(*parts)
+    """Claims with reported and measured figures, evidence, verdict and reason.
 
-
-def _title(paper: Paper, verdicts: Sequence[Verdict]) -> Text:
+    A table where it fits; below that width a block for each claim, a line for each data set.
+    """
     tier = verdicts[0].tier if verdicts else ""
-    return Text.assemble((paper.title, "bold"), f" ({paper.year}), tier {tier}")
+    title = Text.assemble((paper.title, "bold"), f" ({paper.year}), tier {tier}")
+    body = _table(verdicts) if width >= WIDE else _blocks(verdicts)
+    return Group(title, body, summary(verdicts))
 
 
-def _cells(verdict: Verdict, several: bool, wide: bool) -> list[Text]:
-    style = STYLES[verdict.verdict]
-    cells = [Text(verdict.claim)]
-    if several:
-        cells.append(Text(verdict.dataset))
-    cells += [Text(reported(verdict)), Text(measured(verdict))]
-    if wide:
-        cells.append(Text("" if verdict.n is None else str(verdict.n)))
-    cells.append(Text(verdict.evidence or ""))
+def _table(verdicts: Sequence[Verdict]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("claim", no_wrap=True)
+    table.add_column("measured on", no_wrap=True)
+    table.add_column("claimed", justify="right", max_width=22)
+    table.add_column("measured [95 % CI]", justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column("evidence", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("reason", ratio=1)
+    for v in verdicts:
+        table.add_row(
+            Text(v.claim),
+            Text(v.dataset),
+            Text(reported(v)),
+            Text(measured(v)),
+            Text("" if v.n is None else str(v.n)),
+            Text(v.evidence or ""),
+            _verdict(v),
+            Text(_reason(v)),
+        )
+    return table
+
+
+def _blocks(verdicts: Sequence[Verdict]) -> Group:
+    parts: list[RenderableType] = []
+    for _, group in groupby(verdicts, key=lambda v: v.claim):
+        rows = list(group)
+        first = rows[0]
+        head = Text.assemble("\n", (first.claim, "bold"), f": {first.statement}")
+        parts += [head, Text(f"  claimed: {reported(first)}", style="dim")]
+        for v in rows:
+            line = Table.grid(padding=(0, 1))
+            for size in (16, 26, 8, 22):
+                line.add_column(min_width=size, overflow="fold")
+            line.add_row(
+                Text(f"  {v.dataset}"), Text(measured(v)), Text(v.evidence or ""), _verdict(v)
+            )
+            parts += [line, Padding(Text(_reason(v), style="dim"), (0, 0, 0, 4))]
+    return Group(*parts, Text(""))
+
+
+def _verdict(verdict: Verdict) -> Text:
     mark = " (stale)" if verdict.stale else ""
-    cells.append(Text(verdict.verdict + mark, style=style))
-    if wide:
-        cells.append(Text(_reason(verdict)))
-    return cells
+    return Text(verdict.verdict + mark, style=STYLES[verdict.verdict])
 
 
 def _reason(verdict: Verdict) -> str:
@@ -75,15 +89,6 @@ def _reason(verdict: Verdict) -> str:
     if verdict.control and verdict.control != verdict.reason:
         parts.append(verdict.control)
     return "; ".join(parts)
-
-
-def _reasons(verdicts: Iterable[Verdict]) -> Group:
-    """Why, one line a claim: a narrow table has no room for it."""
-    lines = []
-    for v in verdicts:
-        head = Text(f"{v.claim} on {v.dataset}: ", style="bold")
-        lines.append(head + Text(_reason(v), style="not bold"))
-    return Group(*lines, Text(""))
 
 
 def summary(verdicts: Sequence[Verdict]) -> Text:
