@@ -17,6 +17,10 @@ from harness import paths
 
 FOLLOWED = ("experiments", "baselines", "harness.procedures", "harness.data", "harness.seeding")
 
+# Types that procedures share, and how an interrupted one goes on (which tests hold to be without
+# effect, bit for bit): nothing in them bears on what is measured.
+NOT_FOLLOWED = ("harness.procedures.base", "harness.procedures.checkpoints")
+
 
 def code_fingerprint(class_paths: Iterable[str]) -> str:
     """Hash of everything that the named classes run, 16 hex digits."""
@@ -40,7 +44,7 @@ def reachable(start: Iterable[str]) -> set[str]:
 
 def _source(module: str) -> Path | None:
     """The file of a followed module, if it is one."""
-    if not module.startswith(FOLLOWED):
+    if not module.startswith(FOLLOWED) or module.startswith(NOT_FOLLOWED):
         return None
     parts = module.split(".")
     for root in (paths.root(), Path(__file__).resolve().parents[1]):

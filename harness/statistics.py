@@ -54,7 +54,7 @@ def estimate(values: Sequence[Measured], over_seeds: OverSeeds = "mean") -> Esti
 
 
 def _mean(values: Sequence[Measured]) -> Estimate:
-    from scipy import stats
+    from scipy import special  # a fifth of the import time of scipy.stats
 
     n = len(values)
     numbers = [v.value for v in values]
@@ -63,10 +63,10 @@ def _mean(values: Sequence[Measured]) -> Estimate:
     if n == 1:
         if not own:
             return Estimate(mean, None, None, 1, "single seed")
-        half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(own)
+        half = float(special.ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(own)
         return Estimate(mean, mean - half, mean + half, 1, "standard error of the measurement")
     between = math.fsum((x - mean) ** 2 for x in numbers) / (n - 1) / n
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    quantile = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     half = quantile * math.sqrt(between + own)
     return Estimate(mean, mean - half, mean + half, n)
 
