@@ -1,7 +1,7 @@
 """What code made a record: a hash over the modules that a trial's classes are defined in.
 
 Starting from the class paths in the configuration, imports are followed within the paper's
-folder, ``baselines``, ``harness.procedures`` and ``harness.data``. Comments, layout and
+folder, ``baselines``, ``harness.procedures`` and what reads data. Comments, layout and
 docstrings do not count, so that a better explanation makes no record stale.
 """
 
@@ -15,7 +15,13 @@ from pathlib import Path
 
 from harness import paths
 
-FOLLOWED = ("experiments", "baselines", "harness.procedures", "harness.data", "harness.seeding")
+FOLLOWED = (
+    "experiments",
+    "baselines",
+    "harness.procedures",
+    "harness.seeding",
+    *(f"harness.data.{name}" for name in ("splits", "readers", "pickles", "huggingface")),
+)
 
 # Types that procedures share, and how an interrupted one goes on (which tests hold to be without
 # effect, bit for bit): nothing in them bears on what is measured.

@@ -50,7 +50,8 @@ class _Checks:
 
     def _unknown(self, where: Where, kind: str, name: str, known: Sequence[str]) -> Problem:
         close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        names = ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:6])}, …"
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {names}"
         return self._problem(where, f"no {kind} {name!r}; {hint}")
 
     def names(self) -> Iterator[Problem]:

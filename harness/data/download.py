@@ -15,7 +15,6 @@ Report = Callable[[str, int, int], None]
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 ATTEMPTS = 3
-CHUNK = 1 << 18
 
 
 class DownloadFailed(Exception):
@@ -136,7 +135,7 @@ def _receive(
         raise DownloadFailed(f"{url}: more than the declared {target.most} bytes")
     total = target.size or expected or 0
     with target.part.open("ab" if done else "wb") as file:
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():  # as it comes, so that what breaks off is not lost
             done += len(chunk)
             if done > target.most:
                 file.truncate(0)

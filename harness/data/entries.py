@@ -10,7 +10,6 @@ is the same, byte for byte.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness import yamlfile
 from harness.data.errors import DataUnavailable
@@ -63,8 +62,14 @@ Part = File | Folder
 
 
 def _regular_expression(pattern: str) -> str:
-    re.compile(pattern)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_regular_expression)]
 
 
 class Source(_Strict):
@@ -87,7 +92,7 @@ class Source(_Strict):
     huggingface: str = ""
     file: str = "{path}"
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
-    match: str = r"(?P<path>.+)"
+    match: Pattern = r"(?P<path>.+)"
     unpack: Literal["", "gz", "archive"] = ""
     strip: str = ""
     into: str = ""
@@ -95,7 +100,6 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Source:
-        _regular_expression(self.match)
         if bool(self.url) == bool(self.huggingface):
             raise ValueError("a source has either url or huggingface")
         if self.url and not re.match(r"https?://", self.url):
@@ -124,7 +128,7 @@ class Packed(_Strict):
     """An archive in which a mirror may hold a part of the tree instead of its files."""
 
     archive: str
-    match: str
+    match: Pattern
     strip: str = ""
     into: str = ""
 
@@ -140,6 +144,8 @@ class Entry(_Strict):
         huggingface: id of the same data on the Hugging Face hub (often in another format).
         notes: what whoever reads results on it has to know.
         manual: how to get it by hand.
+        provided: patterns of the files that users make or convert themselves; nobody knows their
+            checksums, so only that they are there is checked.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -154,10 +160,15 @@ class Entry(_Strict):
     packed: tuple[Packed, ...] = ()
     files: tuple[File, ...] = ()
     folders: tuple[Folder, ...] = ()
+    provided: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Entry:
         paths = [part.path for part in self.parts]
+        if self.provided:
+            if paths or self.sources or not self.manual:
+                raise ValueError("what users provide has manual, and neither sources nor files")
+            return self
         if not paths or len(set(paths)) != len(paths):
             raise ValueError("a data set has at least one file, and each path once")
         for path in paths:
@@ -192,6 +203,7 @@ class Entry(_Strict):
     def fingerprint(self) -> str:
         """16 hexadecimal digits: a hash of every declared path and checksum."""
         declared = sorted((part.path, part.sha256) for part in self.parts)
+        declared += [(pattern, "provided") for pattern in self.provided]
         return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
 
 
@@ -218,6 +230,8 @@ def entry(name: str) -> Entry:
     """
     known = _load(FOLDER)
     if name not in known:
+        import difflib
+
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise DataUnavailable(name, f"the catalogue has no such data set{hint}")
@@ -245,9 +259,9 @@ def _entry_of(folder: Path, name: str, declared: Any) -> Entry:
     if not isinstance(declared, dict) or declared.keys() & {"name", "files", "folders"}:
         raise ValueError(f"catalog.yaml: {name}: expected a mapping without name, files, folders")
     listing = folder / "checksums" / f"{name}.txt"
-    if not listing.exists():
+    if not listing.exists() and not declared.get("provided"):
         raise ValueError(f"catalog.yaml: {name}: there is no checksums/{name}.txt")
-    files, folders = _read_listing(listing)
+    files, folders = _read_listing(listing) if listing.exists() else ((), ())
     try:
         return Entry(name=name, files=files, folders=folders, **declared)
     except (ValidationError, TypeError) as error:

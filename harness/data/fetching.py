@@ -133,7 +133,17 @@ class _Transfer:
         problem = check_part(self.stage, self.part)
         if problem is None:
             return None
-        return f"{address}: {self.part.path} has {problem.found} instead of {problem.expected}"
+        self._archive.unlink(missing_ok=True)
+        return (
+            f"{address}: {self.part.path}: expected sha256 {problem.expected}, "
+            f"found {problem.found}"
+        )
+
+    @property
+    def _archive(self) -> Path:
+        """Where an archive of this source lies while its members are brought in."""
+        number = self.wanted.sources.index(self.source)
+        return self.stage / trees.ARCHIVES / f"{number}.archive"
 
     def _address(self) -> str:
         place = self.source.locate(self.part.path)
@@ -148,8 +158,7 @@ class _Transfer:
 
         part, source = self.part, self.source
         if source.unpack == "archive":
-            number = self.wanted.sources.index(source)
-            archive = self.stage / trees.ARCHIVES / f"{number}.archive"
+            archive = self._archive
             if not archive.exists():
                 download(self.http, address, Target(archive, source.max_size), self.report)
             try:

@@ -37,7 +37,12 @@ def holds(folder: Path, part: Part) -> bool:
 
 
 def has_tree(folder: Path | None, wanted: Entry) -> bool:
-    return folder is not None and all(holds(folder, part) for part in wanted.parts)
+    """Whether a folder holds every declared part, and something of everything users provide."""
+    return (
+        folder is not None
+        and all(holds(folder, part) for part in wanted.parts)
+        and all(any(folder.glob(pattern)) for pattern in wanted.provided)
+    )
 
 
 def packed_form(folder: Path, wanted: Entry, part: Part) -> Path | None:
@@ -52,8 +57,10 @@ def packed_form(folder: Path, wanted: Entry, part: Part) -> Path | None:
 
 def has_packed_tree(folder: Path | None, wanted: Entry) -> bool:
     """Whether a mirror holds the tree partly packed, so that it can be unpacked without network."""
-    return folder is not None and all(
-        holds(folder, part) or packed_form(folder, wanted, part) for part in wanted.parts
+    return (
+        folder is not None
+        and not wanted.provided
+        and all(holds(folder, part) or packed_form(folder, wanted, part) for part in wanted.parts)
     )
 
 
