@@ -79,16 +79,20 @@ def _refuse_deep_nesting(raw: bytes) -> None:
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if depth > MAX_DEPTH:
-                raise YamlError("nested too deeply", event.start_mark.line + 1)
+                raise YamlError("nested too deeply", _line(event.start_mark))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _unreadable(error) from error
+
+
+def _line(mark: Any) -> int:
+    """The line of a mark, from 1; 0 where the parser has none."""
+    return int(getattr(mark, "line", -1)) + 1
 
 
 def _unreadable(error: Exception) -> YamlError:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        line = int(getattr(mark, "line", -1)) + 1
-        return YamlError(str(error.problem or error), line)
+        return YamlError(str(error.problem or error), _line(mark))
     return YamlError(f"not readable as YAML: {str(error).splitlines()[0]}")
 
 
