@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any, Literal
 
@@ -60,6 +61,12 @@ class Settings:
     config: dict[str, Any]
     protocol: Literal["paper", "reduced"]
     seeds: int
+    deterministic: bool = False
+
+    def seed_range(self, wanted: int | None) -> range:
+        """The seeds to run: those asked for, else the tier's; a single one suffices if nothing
+        depends on it."""
+        return range(1 if self.deterministic else wanted or self.seeds)
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str)
             protocol = override.protocol or protocol
             seeds = override.seeds or seeds
     config = {"procedure": procedure, "model": model, "data": data}
-    return Settings(config, protocol, seeds)
+    return Settings(config, protocol, seeds, variant.deterministic)
 
 
 def applies(override: Override, variant: str, dataset: str) -> bool:
@@ -186,15 +193,16 @@ def plan(
     """
     tier = tier_of(paper, tier_name)
     _check_patterns(paper, variants)
+    code_of = functools.cache(code_fingerprint)
     trials = []
     for dataset in dict.fromkeys(datasets):
         for variant in variants_on(paper, tier, dataset):
             if variants is None or matches(variants, variant):
                 resolved = settings(paper, tier_name, variant, dataset)
                 for fold in folds(paper, dataset):
-                    for seed in range(seeds or resolved.seeds):
-                        cell = (paper, tier_name, variant, dataset, fold)
-                        trials.append(make_trial(*cell, seed, resolved))
+                    cell = (paper, tier_name, variant, dataset, fold)
+                    first = make_trial(*cell, 0, resolved, code_of)
+                    trials += [with_seed(first, s) for s in resolved.seed_range(seeds)]
     return sorted(trials, key=lambda trial: trial.seed)
 
 
@@ -219,23 +227,20 @@ def make_trial(
     fold: dict[str, Any],
     seed: int,
     resolved: Settings,
+    code_of: Callable[[frozenset[str]], str] = code_fingerprint,
 ) -> PlannedTrial:
-    """Compute one trial's identity."""
+    """Compute one trial's identity.
+
+    Args:
+        code_of: fingerprint of the code behind class paths; a caller with many trials caches it.
+    """
     from harness.data import fingerprint
 
     tier, source = paper.tiers[tier_name], paper.datasets[dataset].source
     config = merge(resolved.config, {"data": {"init_args": fold}} if fold else {})
     data = fingerprint(source) if source else ""
-    identity = {
-        "paper": paper.key,
-        "variant": variant,
-        "dataset": dataset,
-        "config": config,
-        "data": data,
-        "seed": seed,
-    }
     return PlannedTrial(
-        id=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16],
+        id=identity(paper.key, variant, dataset, config, data, seed),
         paper=paper.key,
         tier=tier_name,
         variant=variant,
@@ -246,12 +251,33 @@ def make_trial(
         protocol=resolved.protocol,
         source=source,
         data=data,
-        code=code_fingerprint(class_paths(config)),
+        code=code_of(frozenset(class_paths(config))),
         timeout=tier.timeout,
         memory=tier.memory,
         cpus=tier.cpus,
         gpus=tier.gpus,
     )
+
+
+def with_seed(trial: PlannedTrial, seed: int) -> PlannedTrial:
+    """The same trial with another seed; code and settings are not looked at again."""
+    parts = (trial.paper, trial.variant, trial.dataset, trial.config, trial.data)
+    return replace(trial, id=identity(*parts, seed), seed=seed)
+
+
+def identity(
+    paper: str, variant: str, dataset: str, config: dict[str, Any], data: str, seed: int
+) -> str:
+    """A trial's id: a hash of what is measured."""
+    parts = {
+        "paper": paper,
+        "variant": variant,
+        "dataset": dataset,
+        "config": config,
+        "data": data,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def state(trial: PlannedTrial, record: Record | None) -> State:
@@ -282,24 +308,30 @@ def planner(paper: Paper) -> Callable[[Record], PlannedTrial | None]:
     """A function from a record to the trial it would be today.
 
     It gives ``None`` where the spec no longer has that trial: another variant, dataset or fold,
-    or settings that resolve to another identity. Settings are resolved once per cell.
+    or settings that resolve to another identity. All seeds of a fold share what is resolved.
     """
-    resolved: dict[tuple[str, str, str], Settings] = {}
+    seed_zero: dict[str, PlannedTrial | None] = {}
+    code_of = functools.cache(code_fingerprint)
+
+    def resolve(record: Record) -> PlannedTrial | None:
+        """The trial of the record's fold with seed 0."""
+        cell = (record.tier, record.variant, record.dataset)
+        if (
+            record.tier not in paper.tiers
+            or record.variant not in paper.variants
+            or record.dataset not in paper.datasets
+            or record.fold not in folds(paper, record.dataset)
+        ):
+            return None
+        return make_trial(paper, *cell, record.fold, 0, settings(paper, *cell), code_of)
 
     def trial_of(record: Record) -> PlannedTrial | None:
-        cell = (record.tier, record.variant, record.dataset)
-        if cell not in resolved:
-            if (
-                record.tier not in paper.tiers
-                or record.variant not in paper.variants
-                or record.dataset not in paper.datasets
-            ):
-                return None
-            resolved[cell] = settings(paper, *cell)
-        if record.fold not in folds(paper, record.dataset):
-            return None
-        trial = make_trial(paper, *cell, record.fold, record.seed, resolved[cell])
-        return trial if trial.id == record.trial else None
+        key = json.dumps([record.tier, record.variant, record.dataset, record.fold], sort_keys=True)
+        if key not in seed_zero:
+            seed_zero[key] = resolve(record)
+        like = seed_zero[key]
+        trial = with_seed(like, record.seed) if like else None
+        return trial if trial and trial.id == record.trial else None
 
     return trial_of
 

@@ -135,8 +135,17 @@ def _per_seed(quantity: Quantity, metric: str, dataset: str, found: Measurements
     sides = [found.by_seed(operand, metric, dataset) for operand in quantity.operands]
     if len(sides) == 1:
         return sides[0]
-    first, second = sides
+    first, second = _broadcast(*sides)
     return {seed: _combine(quantity, first[seed], second[seed]) for seed in first if seed in second}
+
+
+def _broadcast(first: BySeed, second: BySeed) -> tuple[BySeed, BySeed]:
+    """Give an exact side, which has one seed, to every seed of the other side."""
+    if len(first) == 1 and next(iter(first.values())).exact:
+        first = dict.fromkeys(second, next(iter(first.values())))
+    elif len(second) == 1 and next(iter(second.values())).exact:
+        second = dict.fromkeys(first, next(iter(second.values())))
+    return first, second
 
 
 def _combine(quantity: Quantity, first: Measured, second: Measured) -> Measured:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from harness import catalog, data, paths, plan, provenance
-from harness.engines.base import Engine, Event, Finished
+from harness.engines.base import Engine, Event, Finished, Waiting
+from harness.engines.interrupts import stoppable
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
 from harness.runner import Setting
@@ -129,14 +130,21 @@ def _execute(
         accelerator=request.accelerator,
         commit=commit,
         dirty=dirty,
+        force=request.force,
     )
     engine = make_engine(request, setting, store, jobs)
     groups = plan.groups(todo, paper.tiers[request.tier].together)
     failed = []
-    with _watching(observers, paper, todo, len(trials) - len(todo)):
+
+    def announce(text: str) -> None:
+        _announce(observers, text)
+
+    with _watching(observers, paper, todo, len(trials) - len(todo)), stoppable(engine, announce):
         for event in engine.run(groups):
             for observer in observers:
                 observer.event(event)
+            if isinstance(event, Waiting):
+                announce(f"{event.trial.label}: another run is at it; waiting for its record")
             if isinstance(event, Finished) and event.record.status != "done":
                 failed.append(event.record)
     return failed
@@ -185,7 +193,7 @@ def available_data(
         if name in roots or name in reasons:
             return name in roots
         try:
-            roots[name] = data.resolve(source, fetch_missing=fetch) if source else None
+            roots[name] = _root(source, fetch) if source else None
         except data.DataUnavailable as error:
             reasons[name] = error.reason
         return name in roots
@@ -201,6 +209,16 @@ def available_data(
         first = next(iter(reasons))
         raise data.DataUnavailable(paper.datasets[first].source or first, reasons[first])
     return chosen
+
+
+def _root(source: str, fetch: bool) -> Path:
+    """The data set's folder; without ``fetch`` only a look whether it is there."""
+    if fetch:
+        return data.resolve(source, fetch_missing=True)
+    found = data.locate(source)
+    if found is None:
+        raise data.DataUnavailable(source, "it is not on this machine")
+    return found
 
 
 def _announce(observers: Iterable[Observer], text: str) -> None:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import resource
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness import paths, provenance
-from harness.build import build
+from harness.build import build, import_callable
+from harness.engines import ranks
 from harness.plan import PlannedTrial
 from harness.procedures.base import Outcome, Progress, Trial
-from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
+from harness.procedures.checkpoints import Checkpoints
+from harness.records import (
+    Failure,
+    Measured,
+    Provenance,
+    Record,
+    RecordStore,
+    Resources,
+    Status,
+    write_atomically,
+)
 from harness.seeding import seed_all
 
 
@@ -35,6 +46,7 @@ class Setting:
         threads: for each worker.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         commit, dirty: the state of the checkout when the run began.
+        force: run from the beginning, whatever an interrupted run left.
         environment: ``HARNESS_…`` variables, for workers are forked from a server that may have
             been started with others.
     """
@@ -44,6 +56,7 @@ class Setting:
     accelerator: str = "auto"
     commit: str = ""
     dirty: bool = False
+    force: bool = False
     environment: Mapping[str, str] = field(default_factory=paths.environment)
 
 
@@ -56,62 +69,78 @@ def run_group(
     group: Sequence[PlannedTrial],
     setting: Setting,
     report: Callable[[str, Progress], None],
-) -> list[Record]:
-    """Run trials that share a process, write their records, and return these.
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Run trials that share a process, write their records, and yield these.
 
-    What the trials raise becomes a failed record; only interrupts and exits are let through.
+    What the trials raise becomes a failed record; only interrupts and exits are let through. A
+    trial that several devices share is run by as many processes; the first one alone records it.
+
+    Raises:
+        Stopped: a trial saved its state because ``stopping``; it has no record.
+        OSError: a record could not be written.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
-    outcomes: list[Outcome] | Exception
-    try:
-        outcomes = _outcomes(group, setting, report)
-        for outcome in outcomes:
-            _refuse_non_finite(outcome)
-    except Exception as error:
-        traceback.print_exc()
-        outcomes = error
-    seconds = (time.monotonic() - clock) / len(group)
-    store = RecordStore(paths.records())
-    records = []
-    for index, trial in enumerate(group):
-        if isinstance(outcomes, Exception):
-            record = failed(trial, setting, outcomes, started, seconds)
-        else:
-            record = _done(trial, setting, outcomes[index], started, seconds)
-            _clear_checkpoints(workdir(trial))
-        store.write(record)
-        records.append(record)
-    return records
-
-
-def _outcomes(
-    group: Sequence[PlannedTrial], setting: Setting, report: Callable[[str, Progress], None]
-) -> list[Outcome]:
     import torch
 
     torch.set_num_threads(setting.threads)
-    trials, procedure = [], None
-    for planned in group:
-        trial, dims = _open(planned, setting, report)
+    desks = [Desk.prepare(planned, setting, stopping) for planned in group]
+    rank = ranks.spread(_devices(group[0].config["procedure"]))
+    procedure: Any = import_callable(group[0].config["procedure"]["class_path"])
+    together = len(group) > 1 and hasattr(procedure, "run_together")
+    for part in [desks] if together else [[desk] for desk in desks]:
+        yield from _run(part, setting, report if rank == 0 else None)
+
+
+def _run(
+    desks: Sequence[Desk], setting: Setting, report: Callable[[str, Progress], None] | None
+) -> Iterator[Record]:
+    """Run a trial, or seeds that are trained together; without ``report`` nothing is recorded."""
+    outcomes: list[Outcome] | Exception
+    try:
+        outcomes = _outcomes(desks, setting, report)
+        for outcome in outcomes:
+            refuse_non_finite(outcome)
+    except Exception as error:
+        traceback.print_exc()
+        outcomes = error
+    if report is None:
+        return
+    store = RecordStore(paths.records())
+    for index, desk in enumerate(desks):
+        seconds = desk.checkpoints.seconds / len(desks)
+        if isinstance(outcomes, Exception):
+            failure = failure_of(outcomes)
+            record = failed(desk.trial, setting, failure, desk.started, seconds)
+        else:
+            record = done(desk.trial, setting, outcomes[index], desk.started, seconds)
+        store.write(record)
+        if record.status == "done":
+            desk.clear()
+        yield record
+
+
+def _outcomes(
+    desks: Sequence[Desk], setting: Setting, report: Callable[[str, Progress], None] | None
+) -> list[Outcome]:
+    procedure, trials = None, []
+    for desk in desks:
+        trial, dims = _open(desk, setting, report)
         trials.append(trial)
-        procedure = procedure or build(planned.config["procedure"], dims)
+        procedure = procedure or build(desk.trial.config["procedure"], dims)
     assert procedure is not None
-    seed_all(group[0].seed, "trial")
-    if len(trials) > 1 and hasattr(procedure, "run_together"):
+    seed_all(trials[0].seed, "trial")
+    if len(trials) > 1:
         return list(procedure.run_together(trials))
-    outcomes = []
-    for trial in trials:
-        seed_all(trial.seed, "trial")
-        outcomes.append(procedure.run(trial))
-    return outcomes
+    return [procedure.run(trials[0])]
 
 
 def _open(
-    planned: PlannedTrial, setting: Setting, report: Callable[[str, Progress], None]
+    desk: Desk, setting: Setting, report: Callable[[str, Progress], None] | None
 ) -> tuple[Trial, dict[str, int]]:
     """Load the data and make the trial that the procedure gets."""
     import torch
 
+    planned = desk.trial
     seed_all(planned.seed, "data")
     config, data = planned.config, None
     if config["data"]["class_path"]:
@@ -120,28 +149,86 @@ def _open(
             given["root"] = setting.roots[planned.source]
         data = build(config["data"], given=given)
     dims = dict(getattr(data, "dims", {}))
-    folder = workdir(planned)
-    folder.mkdir(parents=True, exist_ok=True)
-    accelerator = _accelerator(setting, planned)
-    curves = Curves(folder / "curves.csv")
+    curves = Curves(desk.folder / "curves.csv")
 
     def publish(progress: Progress) -> None:
-        curves.add(progress)
-        report(planned.id, progress)
+        if report is not None:
+            curves.add(progress)
+            report(planned.id, progress)
 
     trial = Trial(
         seed=planned.seed,
         data=data,
         model=lambda: build(config["model"], dims),
-        device=torch.device(accelerator),
-        workdir=folder,
-        accelerator=accelerator,
+        device=torch.device(desk.accelerator),
+        workdir=desk.folder,
+        accelerator=desk.accelerator,
         report=publish,
+        checkpoints=desk.checkpoints,
     )
     return trial, dims
 
 
-def _accelerator(setting: Setting, planned: PlannedTrial) -> str:
+def _devices(procedure: Mapping[str, Any]) -> int:
+    """Processes that the procedure's Trainer spreads over on this machine."""
+    trainer = procedure.get("init_args", {}).get("trainer") or {}
+    return int(trainer.get("devices", 1))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a trial is worked on: its folder, and what an interrupted run left there."""
+
+    trial: PlannedTrial
+    folder: Path
+    accelerator: str
+    started: datetime
+    checkpoints: Checkpoints
+
+    @classmethod
+    def prepare(
+        cls, trial: PlannedTrial, setting: Setting, stopping: Callable[[], bool] = lambda: False
+    ) -> Desk:
+        """Open the folder; checkpoints of other code, versions or devices are not used.
+
+        The folder's name says what is measured (the trial's id), not with what.
+        """
+        folder = workdir(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        accelerator = _accelerator(setting)
+        made_by = {
+            "code": trial.code,
+            "versions": provenance.versions(),
+            "accelerator": accelerator,
+        }
+        checkpoints = Checkpoints(folder / "checkpoints", stopping=stopping)
+        desk = cls(trial, folder, accelerator, datetime.now(UTC), checkpoints)
+        note = folder / "made_by.json"
+        found = _read_json(note)
+        if setting.force or found.get("made_by") != made_by:
+            desk.clear()
+        elif checkpoints.latest() is not None:
+            return replace(desk, started=datetime.fromisoformat(found["started"]))
+        started = desk.started.isoformat(timespec="seconds")
+        write_atomically(note, json.dumps({"made_by": made_by, "started": started}))
+        return desk
+
+    def clear(self) -> None:
+        """Remove checkpoints, also those that a procedure wrote by itself."""
+        self.checkpoints.clear()
+        for path in self.folder.glob("*.ckpt"):
+            path.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _accelerator(setting: Setting) -> str:
     import torch
 
     if setting.accelerator != "auto":
@@ -158,6 +245,8 @@ class Curves:
 
     def add(self, progress: Progress) -> None:
         row = {"step": progress.step, **progress.metrics}
+        if not self.columns:
+            self._rewind(progress.step)
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
             if list(row) != self.columns:
@@ -165,8 +254,16 @@ class Curves:
                 writer.writerow(self.columns)
             writer.writerow(row.values())
 
+    def _rewind(self, step: int) -> None:
+        """Drop what an interrupted run wrote from ``step`` on: it is measured again."""
+        if self.path.exists():
+            lines = self.path.read_text().splitlines(keepends=True) if step > 1 else []
+            steps = [line.split(",")[0] for line in lines]
+            kept = [n for n, s in zip(lines, steps, strict=True) if s == "step" or int(s) < step]
+            write_atomically(self.path, "".join(kept))
 
-def _refuse_non_finite(outcome: Outcome) -> None:
+
+def refuse_non_finite(outcome: Outcome) -> None:
     for name, value in outcome.metrics.items():
         number = value.value if isinstance(value, Measured) else value
         if not math.isfinite(number):
@@ -176,12 +273,7 @@ def _refuse_non_finite(outcome: Outcome) -> None:
             raise NonFinite(f"series {name} has a value that is not finite")
 
 
-def _clear_checkpoints(folder: Path) -> None:
-    for path in folder.glob("*.ckpt"):
-        path.unlink(missing_ok=True)
-
-
-def _done(
+def done(
     trial: PlannedTrial, setting: Setting, outcome: Outcome, started: datetime, seconds: float
 ) -> Record:
     metrics = {
@@ -195,20 +287,24 @@ def _done(
 def failed(
     trial: PlannedTrial,
     setting: Setting,
-    error: BaseException,
+    failure: Failure,
     started: datetime,
     seconds: float,
     status: Status = "failed",
 ) -> Record:
     """The record of a trial that has no outcome."""
+    record = _blank(trial, setting, started, seconds, status)
+    return record.model_copy(update={"error": failure})
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a record says of an exception: no path of this machine."""
     trace = "".join(traceback.format_exception(error)[-8:]) if error.__traceback__ else ""
-    failure = Failure(
+    return Failure(
         type=type(error).__name__,
         message=provenance.scrub(str(error))[:2000],
         traceback=provenance.scrub(trace)[-4000:],
     )
-    record = _blank(trial, setting, started, seconds, status)
-    return record.model_copy(update={"error": failure})
 
 
 def _blank(

@@ -96,7 +96,8 @@ class Variant(Strict):
     """One configuration under test. ``like`` starts from another variant and merges over it.
 
     ``model`` and ``procedure`` are merged over the paper's defaults key by key; naming another
-    ``class_path`` replaces the ``init_args`` as a whole.
+    ``class_path`` replaces the ``init_args`` as a whole. A ``deterministic`` variant (a closed
+    form, an exact solver) has one seed, whatever the tier says.
     """
 
     label: str
@@ -106,6 +107,7 @@ class Variant(Strict):
     procedure: dict[str, Any] = {}
     data: dict[str, Any] = {}
     datasets: list[str] | None = None
+    deterministic: bool = False
 
 
 class When(Strict):

@@ -25,13 +25,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def edit_spec(project: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
-    """Change the toy's spec in place."""
+def unruly(project: Path) -> Path:
+    """A project with one more paper, whose trials misbehave or can be interrupted."""
+    shutil.copytree(TOY.parent / "unruly", project / "experiments" / "unruly")
+    return project
 
+
+def _editor(path: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
     def edit(change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
-        path = project / "experiments" / "toy" / "spec.yaml"
         spec = yaml.safe_load(path.read_text().replace(" on:", " 'on':"))
         change(spec)
         path.write_text(yaml.safe_dump(spec, sort_keys=False))
 
     return edit
+
+
+@pytest.fixture
+def edit_spec(project: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
+    """Change the toy's spec in place."""
+    return _editor(project / "experiments" / "toy" / "spec.yaml")
+
+
+@pytest.fixture
+def edit_unruly(unruly: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
+    """Change the unruly paper's spec in place."""
+    return _editor(unruly / "experiments" / "unruly" / "spec.yaml")

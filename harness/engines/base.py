@@ -13,6 +13,10 @@ from harness.records import Record
 Group = Sequence[PlannedTrial]
 
 
+class Interrupted(RuntimeError):
+    """The user, or the system that shuts down, asked the run to stop."""
+
+
 @dataclass(frozen=True)
 class Started:
     """A worker took up a trial."""
@@ -29,6 +33,13 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Another run is working on the trial; its record will do."""
+
+    trial: PlannedTrial
+
+
+@dataclass(frozen=True)
 class Finished:
     """A trial ended, and its record is written."""
 
@@ -36,10 +47,18 @@ class Finished:
     record: Record
 
 
-Event = Started | Reported | Finished
+Event = Started | Reported | Waiting | Finished
 
 
 class Engine(Protocol):
     """Runs groups, each in a process of its own, and writes one record per trial."""
 
     def run(self, groups: Sequence[Group]) -> Iterator[Event]: ...
+
+    def stop(self) -> None:
+        """Begin no more trials, and let those that run save their state and end.
+
+        Called again it ends them at once. May be called from a signal handler. Trials without a
+        record by then get none.
+        """
+        ...

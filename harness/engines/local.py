@@ -9,42 +9,45 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from harness import provenance
 from harness.catalog import Problem
-from harness.engines.base import Event, Finished, Group, Reported, Started
+from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
+from harness.engines.keeper import End, Limits, Order, keep
+from harness.engines.queue import Queue
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
-from harness.records import Record, RecordStore, Status
+from harness.procedures.checkpoints import Stopped
+from harness.records import Failure, Record, RecordStore, Status
 from harness.runner import Setting, failed, run_group, workdir
 
 PRELOAD = ["harness.engines.preload", "harness.cli"]
-GRACE = 10.0
+GRACE = 30.0
+TICK = 0.2
+NO_RESULT = "the worker ended without a result"
 
 
 class WorkerDied(RuntimeError):
-    """The worker process ended without a record: killed, crashed or out of memory."""
-
-
-class TimedOut(RuntimeError):
-    """The trial ran longer than its tier allows."""
+    """The process that checks a spec ended without an answer."""
 
 
 @dataclass
 class _Worker:
+    """A keeper with its worker; ``left`` are the trials without a record."""
+
     process: BaseProcess
-    inbox: Connection
+    events: Connection
+    orders: Connection
     group: Group
     started: datetime
-    deadline: float
-    records: dict[str, Record]
+    left: dict[str, PlannedTrial] = field(default_factory=dict)
+    unwritten: str = ""
 
 
 class LocalEngine:
@@ -54,13 +57,20 @@ class LocalEngine:
         setting: what all trials share.
         store: where records are.
         jobs: worker processes at a time.
+        grace: seconds that trials get to save their state when the run is stopped.
     """
 
-    def __init__(self, setting: Setting, store: RecordStore, jobs: int) -> None:
+    def __init__(
+        self, setting: Setting, store: RecordStore, jobs: int, grace: float = GRACE
+    ) -> None:
         self.setting = setting
         self.store = store
         self.jobs = jobs
+        self.grace = grace
         self.workers: list[_Worker] = []
+        self.stopping = 0
+        self._unfinished = False
+        self._kill_at = float("inf")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
 
@@ -79,109 +89,158 @@ class LocalEngine:
             inbox.close()
 
     def run(self, groups: Sequence[Group]) -> Iterator[Event]:
-        """Yield events until all groups ended. Closing the iterator kills what still runs."""
-        waiting = list(reversed(groups))
+        """Yield events until all groups ended. Closing the iterator kills what still runs.
+
+        Raises:
+            Interrupted: the run was stopped and trials are left.
+        """
+        queue = Queue(groups, self.store, self.setting.force)
         try:
-            while waiting or self.workers:
-                while waiting and len(self.workers) < self.jobs:
-                    worker = self._start(waiting.pop())
-                    self.workers.append(worker)
-                    yield from (Started(trial) for trial in worker.group)
-                yield from self._listen()
+            while self.workers or (queue and not self.stopping):
+                while len(self.workers) < self.jobs and not self.stopping:
+                    group = queue.take()
+                    if group is None:
+                        break
+                    self.workers.append(self._start(group))
+                    if self.stopping:  # since this round began: it has not been told
+                        self._order(self.workers[-1], "stop")
+                    yield from (Started(trial) for trial in group)
+                yield from queue.events()
+                for event in self._listen():
+                    if isinstance(event, Finished):
+                        queue.done(event.trial)
+                    yield event
+            if queue or self._unfinished:
+                raise Interrupted("stopped; the same command goes on where this run was")
         finally:
-            self.kill()
+            self._kill()
+            queue.close()
 
-    def interrupt(self, patience: float = GRACE) -> None:
-        """Ask the workers to stop after writing a checkpoint; kill those that do not."""
+    def stop(self) -> None:
+        """Let the running trials save their state and end; the second time, end them at once."""
+        self.stopping += 1
+        self._kill_at = time.monotonic() + (self.grace if self.stopping == 1 else 0.0)
         for worker in self.workers:
-            _signal(worker.process, signal.SIGTERM)
-        end = time.monotonic() + patience
-        for worker in self.workers:
-            worker.process.join(max(0.0, end - time.monotonic()))
-        self.kill()
+            self._order(worker, "stop")
 
-    def kill(self) -> None:
+    def _kill(self) -> None:
         """End all workers and whatever they started, at once."""
         for worker in self.workers:
-            _signal(worker.process, signal.SIGKILL)
-            worker.process.join()
-            worker.inbox.close()
+            self._order(worker, "kill")
+        for worker in self.workers:
+            self._reap(worker)
         self.workers.clear()
 
+    @staticmethod
+    def _order(worker: _Worker, order: Order) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            worker.orders.send(order)
+
+    @staticmethod
+    def _reap(worker: _Worker) -> None:
+        worker.process.join(10.0)
+        if worker.process.is_alive():  # its worker dies with it
+            worker.process.kill()
+            worker.process.join()
+        worker.events.close()
+        worker.orders.close()
+
     def _start(self, group: Group) -> _Worker:
-        inbox, outbox = self.context.Pipe(duplex=False)
+        events, outbox = self.context.Pipe(duplex=False)
+        orders, theirs = self.context.Pipe()
         process = self.context.Process(
-            target=_work, args=(list(group), self.setting, outbox), daemon=False
+            target=_keep, args=(list(group), self.setting, outbox, theirs), daemon=False
         )
         process.start()
         outbox.close()
-        limit = sum(trial.timeout for trial in group)
-        now = time.monotonic()
-        return _Worker(process, inbox, group, datetime.now(UTC), now + limit, {})
+        theirs.close()
+        left = {trial.id: trial for trial in group}
+        return _Worker(process, events, orders, group, datetime.now(UTC), left)
 
     def _listen(self) -> Iterator[Event]:
-        """Wait for messages, ends and deadlines, and turn them into events."""
-        next_deadline = min(worker.deadline for worker in self.workers)
-        sources = [w.inbox for w in self.workers]
-        ready = wait(sources, timeout=max(0.0, next_deadline - time.monotonic()))
+        """Wait a moment for messages and ends, and turn them into events."""
+        if not self.workers:
+            time.sleep(TICK)
+            return
+        if time.monotonic() > self._kill_at:
+            for worker in self.workers:
+                self._order(worker, "kill")
+            self._kill_at = float("inf")
+        sources = [c for w in self.workers for c in (w.events, w.orders)]
+        ready = wait(sources, timeout=TICK)
         for worker in list(self.workers):
-            if worker.inbox in ready:
+            if worker.events in ready:
                 yield from self._receive(worker)
-            elif time.monotonic() > worker.deadline:
-                seconds = sum(trial.timeout for trial in worker.group)
-                yield from self._end(worker, TimedOut(f"stopped after {seconds:.0f} s"))
+            elif worker.orders in ready:
+                yield from self._end(worker)
 
     def _receive(self, worker: _Worker) -> Iterator[Event]:
-        trials = {trial.id: trial for trial in worker.group}
+        """One message: progress, the id of a trial whose record is written, or why one is not."""
         try:
-            message = worker.inbox.recv()
-        except (EOFError, OSError):
-            worker.process.join(5.0)
-            yield from self._end(worker, WorkerDied(_cause(worker.process)))
+            trial_id, news = worker.events.recv()
+        except (EOFError, OSError):  # cut off; the keeper says why
+            yield from self._end(worker)
             return
-        if isinstance(message, Record):
-            worker.records[message.trial] = message
-            yield Finished(trials[message.trial], message)
+        trial = next(t for t in worker.group if t.id == trial_id)
+        if isinstance(news, Progress):
+            yield Reported(trial, news)
+        elif news:
+            worker.unwritten = news
         else:
-            trial_id, progress = message
-            yield Reported(trials[trial_id], progress)
+            yield from self._recorded(worker, trial)
 
-    def _end(self, worker: _Worker, cause: Exception) -> Iterator[Event]:
-        """Clean up after a worker, and record what it left without a record."""
-        _signal(worker.process, signal.SIGKILL)
-        worker.process.join()
-        worker.inbox.close()
-        self.workers.remove(worker)
-        status: Status = "timed out" if isinstance(cause, TimedOut) else "failed"
-        for trial in worker.group:
-            if trial.id in worker.records:
-                continue
-            seconds = (datetime.now(UTC) - worker.started).total_seconds()
-            record = failed(trial, self.setting, cause, worker.started, seconds, status)
-            self.store.write(record)
+    def _recorded(self, worker: _Worker, trial: PlannedTrial) -> Iterator[Event]:
+        record = self.store.read(trial.paper, trial.tier, trial.id)
+        if record is not None and trial.id in worker.left:
+            del worker.left[trial.id]
             yield Finished(trial, record)
 
+    def _end(self, worker: _Worker) -> Iterator[Event]:
+        """Clean up after a worker, and record what it left without a record."""
+        try:
+            end = worker.orders.recv()
+        except (EOFError, OSError):
+            end = End("WorkerDied", "its keeper was killed")
+        worker.process.join(10.0)  # then its end of the pipe is closed, and reading ends too
+        with contextlib.suppress(EOFError, OSError):
+            while worker.left and worker.events.poll():
+                yield from self._receive_last(worker)
+        self._reap(worker)
+        self.workers.remove(worker)
+        for trial in list(worker.left.values()):
+            written = self.store.read(trial.paper, trial.tier, trial.id)
+            if written is not None and _since(written, worker.started):
+                yield Finished(trial, written)  # killed between writing it and saying so
+            elif self.stopping:
+                self._unfinished = True
+            else:
+                yield Finished(trial, self._failed(worker, trial, end))
 
-def _signal(process: BaseProcess, number: signal.Signals) -> None:
-    """Signal a worker and all it started: each worker leads a process group.
+    def _receive_last(self, worker: _Worker) -> Iterator[Event]:
+        trial_id, news = worker.events.recv()
+        if trial_id in worker.left and not isinstance(news, Progress):
+            worker.unwritten = worker.unwritten or news
+            yield from self._recorded(worker, worker.left[trial_id]) if not news else ()
 
-    The group is signalled even when the worker itself is gone, for what it left behind.
-    """
-    if process.pid is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        if process.is_alive():  # it may not have become a group's leader yet
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+    def _failed(self, worker: _Worker, trial: PlannedTrial, end: End) -> Record:
+        """Write the record of a trial whose worker could not."""
+        failure = Failure(type=end.error or "WorkerDied", message=end.message or NO_RESULT)
+        if worker.unwritten:
+            failure = Failure(type="RecordNotWritten", message=worker.unwritten)
+        status: Status = "timed out" if end.error == "TimedOut" else "failed"
+        seconds = (datetime.now(UTC) - worker.started).total_seconds()
+        record = failed(trial, self.setting, failure, worker.started, seconds, status)
+        try:
+            self.store.write(record)
+        except OSError as problem:
+            text = f"{failure.message} (nor could this be recorded: {problem.strerror})"
+            failure = Failure(type=failure.type, message=text)
+            return record.model_copy(update={"error": failure})
+        return record
 
 
-def _cause(process: BaseProcess) -> str:
-    code = process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the worker was killed by {name}{hint}"
-    return f"the worker exited with code {code}"
+def _since(record: Record, start: datetime) -> bool:
+    return datetime.fromisoformat(record.resources.ended) >= start.replace(microsecond=0)
 
 
 def _validate(key: str, setting: Setting, outbox: Connection) -> None:
@@ -191,21 +250,39 @@ def _validate(key: str, setting: Setting, outbox: Connection) -> None:
     outbox.send(validate(key))
 
 
-def _work(group: list[PlannedTrial], setting: Setting, outbox: Connection) -> None:
-    """In the worker: run the group with its output in the log, and send what happens."""
+def _keep(
+    group: list[PlannedTrial], setting: Setting, events: Connection, orders: Connection
+) -> None:
+    """In the keeper's process: run the group in a worker, and send what happens."""
     os.environ.update(setting.environment)
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder = workdir(group[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", buffering=1) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
 
-        def report(trial: str, progress: Progress) -> None:
-            outbox.send((trial, progress))
+    def work(stopping: Callable[[], bool]) -> None:
+        orders.close()
+        _work(group, setting, events, stopping)
 
-        for record in run_group(group, setting, report):
-            outbox.send(record)
-    outbox.close()
+    memory = group[0].memory
+    limits = Limits(sum(trial.timeout for trial in group), memory)
+    keep(work, limits, workdir(group[0]) / "log.txt", orders)
+
+
+def _work(
+    group: list[PlannedTrial],
+    setting: Setting,
+    events: Connection,
+    stopping: Callable[[], bool],
+) -> None:
+    """In the worker: a trial's progress, then ``""`` when its record is written."""
+    left = [trial.id for trial in group]
+
+    def report(trial: str, progress: Progress) -> None:
+        events.send((trial, progress))
+
+    try:
+        for record in run_group(group, setting, report, stopping):
+            left.remove(record.trial)
+            events.send((record.trial, ""))
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename or ''}".rstrip(": ")
+        events.send((left[0], provenance.scrub(reason)))
+    except Stopped as stopped:
+        print(stopped)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.procedures.checkpoints import Checkpoints
 from harness.records import Measured, Series
 
 if TYPE_CHECKING:  # the process that plans and displays does not need torch
@@ -35,6 +36,15 @@ class Trial:
         accelerator: Lightning's name for it (``cpu``, ``cuda``, ``mps``).
         workdir: a folder for checkpoints and other working files, kept until the trial ends.
         report: tells the user interface and the trackers how far the trial is.
+        checkpoints: where :meth:`save` keeps the trial's state; without, nothing is kept.
+
+    A procedure with a loop of its own survives interruptions by four lines::
+
+        state = trial.load() or {"step": 0, "total": 0.0}
+        for step in range(state["step"], steps):
+            seed_all(trial.seed, "step", step)  # so that randomness does not depend on the past
+            state = {"step": step + 1, "total": state["total"] + work()}
+            trial.save(step + 1, state)
     """
 
     seed: int
@@ -44,6 +54,24 @@ class Trial:
     workdir: Path
     accelerator: str = "cpu"
     report: Callable[[Progress], None] = lambda progress: None
+    checkpoints: Checkpoints | None = None
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that an interrupted run of this trial saved last; ``None`` at first."""
+        return self.checkpoints.load() if self.checkpoints else None
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Keep what is needed to go on after ``step``; cheap to call, for it writes rarely.
+
+        Args:
+            step: steps done so far.
+            state: tensors, numbers, text, and lists and dictionaries of these.
+
+        Raises:
+            Stopped: the trial was asked to stop, and its state is saved; let it through.
+        """
+        if self.checkpoints:
+            self.checkpoints.save(step, state)
 
 
 @dataclass(frozen=True)

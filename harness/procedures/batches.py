@@ -18,6 +18,9 @@ class Batches:
         batch_size: examples in a batch; the last one may be smaller.
         shuffle: ``(seed, epoch)`` of the order to use now; ``None`` keeps the split's order.
         drop_last: leave out an incomplete last batch (kept if it is the only one).
+        shard: ``(rank, ranks)`` of the process; each gets its share of every batch. A process
+            without a share of a training batch (``shuffle`` given) gets the first example, so
+            that all make the same steps, and has to weigh it by :meth:`share`.
     """
 
     def __init__(
@@ -26,11 +29,13 @@ class Batches:
         batch_size: int,
         shuffle: Callable[[], tuple[int, int]] | None = None,
         drop_last: bool = False,
+        shard: Callable[[], tuple[int, int]] = lambda: (0, 1),
     ) -> None:
         self.split = split
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last and len(split) >= batch_size
+        self.shard = shard
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split), self.batch_size)
@@ -44,6 +49,17 @@ class Batches:
         generator = torch.Generator().manual_seed(derive(seed, "shuffle", epoch))
         return torch.randperm(len(self.split), generator=generator)
 
+    def share(self, index: int) -> float:
+        """Examples of this process in a batch, relative to an equal share of it."""
+        rank, ranks = self.shard()
+        examples = min(self.batch_size, len(self.split) - index * self.batch_size)
+        return len(range(rank, examples, ranks)) * ranks / examples
+
     def __iter__(self) -> Iterator[Batch]:
+        rank, ranks = self.shard()
         for indices in torch.split(self.order(), self.batch_size)[: len(self)]:
-            yield self.split[indices]
+            part = indices[rank::ranks]
+            if len(part) == 0 and self.shuffle is not None:
+                part = indices[:1]
+            if len(part):
+                yield self.split[part]

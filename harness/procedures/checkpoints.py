@@ -1,58 +1,161 @@
-"""Checkpoints at epoch ends, from which an interrupted trial goes on."""
+"""Checkpoints, from which an interrupted trial goes on.
+
+A file's name ends in a digest of its content: one that was cut short, or damaged later, is known
+by that and left out, and the one before it is used. Files appear whole (written under another
+name, flushed to the disk, renamed), so a reader never meets half of one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
+EVERY = 5.0
+SHARE = 20.0
+KEPT = 2
+_VARIABLE = "HARNESS_CHECKPOINT_EVERY"
 
 
-class Checkpoints(L.Callback):
-    """Keeps the checkpoint of the latest epoch end, and the one before it.
+class Stopped(BaseException):
+    """The trial was asked to stop, and its state is saved.
 
-    Args:
-        folder: where they go, as ``epoch-<n>.ckpt``.
-        every: seconds that must have passed since the last one, so that short epochs do not
-            spend their time on writing.
+    Not an ``Exception``, so that a procedure that catches those does not go on instead.
     """
 
-    def __init__(self, folder: Path, every: float = 5.0) -> None:
+
+class Checkpoints:
+    """The last two checkpoints of a trial, in a folder of their own.
+
+    Args:
+        folder: where they are, as ``<step>-<digest>.ckpt``.
+        every: seconds between two of them, so that short epochs do not spend their time on
+            writing; 0 writes every time, otherwise at least 20 times what writing the last one
+            took pass. By default 5, or what the variable ``HARNESS_CHECKPOINT_EVERY`` says.
+        stopping: whether the trial was asked to stop.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: float | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.folder = folder
-        self.every = every
-        self._last = time.monotonic()
+        self.every = float(os.environ.get(_VARIABLE, EVERY)) if every is None else every
+        self.stopping = stopping
+        self.clock = clock
+        self.began = self.last = clock()
+        self.cost = 0.0
+        self.earlier = 0.0
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if time.monotonic() - self._last < self.every:
-            return
-        self.save(trainer)
-        self._last = time.monotonic()
+    @property
+    def seconds(self) -> float:
+        """Time spent on the trial, with that of the runs that this one goes on from."""
+        return self.earlier + self.clock() - self.began
 
-    def save(self, trainer: L.Trainer) -> None:
+    def due(self) -> bool:
+        """Whether the state should be written now."""
+        pause = max(self.every, SHARE * self.cost) if self.every > 0 else 0.0
+        return self.stopping() or self.clock() - self.last >= pause
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint if one is due.
+
+        Args:
+            step: how far the trial is; checkpoints of later steps are preferred.
+            state: tensors, numbers, text, and lists and dictionaries of these.
+
+        Raises:
+            Stopped: the trial was asked to stop; its state is on the disk.
+        """
+        if self.due():
+            self.write(step, state)
+        if self.stopping():
+            raise Stopped(f"stopped after step {step}")
+
+    def write(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint now, and remove all but the last two."""
+        began = self.clock()
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / f"epoch-{trainer.current_epoch + 1:06d}.ckpt"
-        temporary = target.with_suffix(".part")
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, target)
-        for old in sorted(self.folder.glob("epoch-*.ckpt"))[:-2]:
-            old.unlink()
+        path = _write(self.folder, step, {"state": dict(state), "seconds": self.seconds})
+        for old in self._newest_first()[KEPT:]:
+            old.unlink(missing_ok=True)
+        self.last = self.clock()
+        self.cost = self.last - began
+        return path
 
-    @staticmethod
-    def latest(folder: Path) -> Path | None:
-        """The newest checkpoint that can be read; unreadable ones are left out."""
-        for path in sorted(folder.glob("epoch-*.ckpt"), reverse=True):
-            if _readable(path):
-                return path
-        return None
+    def latest(self) -> Path | None:
+        """The newest checkpoint that is whole."""
+        return next((path for path in self._newest_first() if _intact(path)), None)
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from; ``None`` if the trial starts from the beginning."""
+        path = self.latest()
+        return self.read(path) if path is not None else None
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The state in a file."""
+        import torch
+
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        self.earlier = content["seconds"]
+        state: dict[str, Any] = content["state"]
+        return state
+
+    def clear(self) -> None:
+        """Remove all checkpoints: the trial is done, or starts afresh."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody put a folder of theirs into it
+                self.folder.rmdir()
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*-*.ckpt"), reverse=True)
 
 
-def _readable(path: Path) -> bool:
+def _write(folder: Path, step: int, content: Mapping[str, Any]) -> Path:
     import torch
 
+    temporary = folder / f"{step:09d}.part"
     try:
-        checkpoint: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception:  # a truncated archive raises many kinds
+        with temporary.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        target = folder / f"{step:09d}-{_digest(temporary)}.ckpt"
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(folder)
+    return target
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; not every file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _intact(path: Path) -> bool:
+    try:
+        return path.stem.rpartition("-")[2] == _digest(path)
+    except OSError:
         return False
-    return "curves" in checkpoint

@@ -85,6 +85,13 @@ def test_folds_multiply_trials(project, edit_spec) -> None:
     assert [t.seed for t in trials] == [0, 0, 1, 1], "whole seeds come first"
 
 
+def test_a_deterministic_variant_has_one_seed(project, edit_spec) -> None:
+    edit_spec(lambda spec: spec["variants"]["bad"].update(deterministic=True))
+    trials = plan.plan(catalog.load("toy"), "smoke", ["theory"], seeds=4)
+    counts = {v: sum(t.variant == v for t in trials) for v in ("good", "bad")}
+    assert counts == {"good": 4, "bad": 1}
+
+
 def test_groups_hold_trials_that_differ_by_seed_only(project) -> None:
     trials = plan.plan(catalog.load("toy"), "smoke", ["theory"])
     together = plan.groups(trials, 2)

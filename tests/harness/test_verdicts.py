@@ -165,6 +165,15 @@ def test_differences_are_paired_by_seed() -> None:
     assert short.n == 3
 
 
+def test_an_exact_side_is_compared_with_every_seed() -> None:
+    spec = paper({**GAP, "criterion": {"greater_than": 0}})
+    records = table(spec, "full", "paper-set", a=A)
+    bound = Measured(value=0.9, exact=True)
+    records.append(record(spec, "full", "b", "paper-set", 0, {"acc": bound}))
+    found = one(spec, "full", records)
+    assert found.n == 5 and found.measured == pytest.approx(0.8)
+
+
 def test_a_single_seed_never_convinces() -> None:
     spec = paper({**GAP, "criterion": {"greater_than": 0}})
     found = one(spec, "full", table(spec, "full", "paper-set", a=A[:1], b=B[:1]))

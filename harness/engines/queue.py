@@ -1,0 +1,98 @@
+"""The groups that still have to be run, shared with other runs of the same paper through locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.engines.base import Event, Finished, Group, Waiting
+from harness.locks import Locks
+from harness.plan import PlannedTrial, state
+from harness.records import Record, RecordStore, Resources
+from harness.runner import workdir
+
+LOOK_AGAIN = 1.0
+
+
+class Queue:
+    """Gives out groups, each trial locked, and finds records that another run has written.
+
+    Args:
+        groups: in the order in which they should be run.
+        store: where records are.
+        force: run also trials whose records are fresh (unless written since this run began).
+    """
+
+    def __init__(self, groups: Sequence[Group], store: RecordStore, force: bool = False) -> None:
+        self.waiting = [list(group) for group in groups]
+        self.busy: list[PlannedTrial] = []
+        self.store = store
+        self.force = force
+        self.locks = Locks()
+        self.before = {t.id: self._cost(t) for group in groups for t in group}
+        self._events: list[Event] = []
+        self._announced: set[str] = set()
+        self._look_at = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether any trial is still to be run, here or elsewhere."""
+        return bool(self.waiting or self.busy or self._events)
+
+    def take(self) -> Group | None:
+        """The next trials to run, locked; ``None`` if there are none at the moment."""
+        if self.busy and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_AGAIN
+            self.waiting += [[trial] for trial in self.busy]
+            self.busy = []
+        while self.waiting:
+            group = [trial for trial in self.waiting.pop(0) if self._claim(trial)]
+            if group:
+                return group
+        return None
+
+    def events(self) -> Iterator[Event]:
+        """What other runs did, since the last call."""
+        found, self._events = self._events, []
+        yield from found
+
+    def done(self, trial: PlannedTrial) -> None:
+        """The trial has its record, or will not get one from this run."""
+        self.locks.release(lock_path(trial))
+
+    def close(self) -> None:
+        self.locks.close()
+
+    def _claim(self, trial: PlannedTrial) -> bool:
+        if not self.locks.acquire(lock_path(trial)):
+            self.busy.append(trial)
+            if trial.id not in self._announced:
+                self._announced.add(trial.id)
+                self._events.append(Waiting(trial))
+            return False
+        record = self._record(trial)
+        if record is not None and self._written_elsewhere(trial, record):
+            self._events.append(Finished(trial, record))
+            self.done(trial)
+            return False
+        return True
+
+    def _written_elsewhere(self, trial: PlannedTrial, record: Record) -> bool:
+        """Whether a record makes running the trial superfluous: another run was faster."""
+        if record.provenance.code != trial.code:
+            return False
+        changed = record.resources != self.before[trial.id]
+        return changed or (state(trial, record) == "fresh" and not self.force)
+
+    def _cost(self, trial: PlannedTrial) -> Resources | None:
+        """What tells one record of a trial from another: when it was made."""
+        record = self._record(trial)
+        return record.resources if record else None
+
+    def _record(self, trial: PlannedTrial) -> Record | None:
+        return self.store.read(trial.paper, trial.tier, trial.id)
+
+
+def lock_path(trial: PlannedTrial) -> Path:
+    """The lock on a trial, beside its working files."""
+    return workdir(trial).with_suffix(".lock")
