@@ -197,10 +197,7 @@ class _Judge:
             return False, f"the control was not measured: {missing}"
         sign = 1.0 if control.must_be == "lower" else -1.0
         ends = [sign * end for end in (found.low, found.high) if end is not None]
-        shown = f"{control.variant} is {abs(found.value):.3g} {self._unit(gap)} "
-        shown += "lower" if found.value > 0 else "higher"
-        if found.low is not None and found.high is not None:
-            shown += f" [{found.low:.3g}, {found.high:.3g}]"
+        shown = _gap_in_words(control.variant, found, self._unit(gap))
         behaves = bool(ends) and min(ends) > control.by
         if behaves:
             return True, f"control: {shown}"
@@ -236,6 +233,17 @@ class _Judge:
             criterion=describe_criterion(claim),
             quantity=describe_quantity(claim.quantity) if claim.quantity else "",
         )
+
+
+def _gap_in_words(control: str, gap: Estimate, unit: str) -> str:
+    """How far the control lies below or above what it controls, both ends in that direction."""
+    below = gap.value > 0
+    text = f"{control} is {abs(gap.value):.3g} {unit} ".replace("  ", " ")
+    text += "lower" if below else "higher"
+    if gap.low is not None and gap.high is not None:
+        low, high = (gap.low, gap.high) if below else (-gap.high, -gap.low)
+        text += f" [{low:.3g}, {high:.3g}]"
+    return text
 
 
 def decide(claim: Claim, measured: Estimate, evidence: Evidence) -> tuple[Judgement, str]:

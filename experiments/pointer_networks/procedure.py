@@ -1,0 +1,164 @@
+"""Trials: train a network to point and decode the test sets, or solve these by an algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.pointer_networks.data import Problem, with_end
+from experiments.pointer_networks.metrics import MEASURES, ExactlyRight, Task, measure
+from experiments.pointer_networks.model import PAD, EncoderDecoder
+from experiments.pointer_networks.search import Constraint, beam_search
+from experiments.pointer_networks.tours import Solver, solve
+from harness.data.splits import Batch
+from harness.procedures.base import Outcome, Trial
+from harness.procedures.fit import Fit
+from harness.records import Series
+
+
+class Pointing(Fit):
+    """Teacher-forced training (equation 1), then decoding of test sets at several sizes.
+
+    The curve over epochs is of greedy decoding on the main test set; the metrics are of beam
+    search with the weights of the last epoch. ``m`` is a metric of the main test set, ``m_at_n``
+    of the one with n points, and the series ``m_by_points`` holds the latter.
+
+    Args:
+        task: hull, delaunay or tsp.
+        beams: width of the beam search.
+        constraint: what the search may output.
+        test_points: numbers of points of further test sets.
+        fit: arguments of :class:`harness.procedures.fit.Fit`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        beams: int = 1,
+        constraint: Constraint = "none",
+        test_points: list[int] | None = None,
+        **fit: Any,
+    ) -> None:
+        super().__init__(
+            loss=nn.CrossEntropyLoss(ignore_index=PAD),
+            metrics={"accuracy": ExactlyRight(task)},
+            **fit,
+        )
+        self.task = task
+        self.beams = beams
+        self.constraint = constraint
+        self.test_points = test_points or []
+
+    @classmethod
+    def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
+        measured = MEASURES[init_args.get("task", "hull")]
+        sizes = init_args.get("test_points") or []
+        of_fit = {"accuracy", "best_accuracy", "best_epoch", "train_loss", "parameters"}
+        at = {f"{name}_at_{n}" for name in measured for n in sizes}
+        return of_fit | measured | at | {f"{name}_by_points" for name in measured if sizes}
+
+    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """-log p(C | P), the mean over the batch's tokens."""
+        logits = model(batch["points"], batch["y"], batch.get("lengths"))
+        loss: Tensor = self.loss(logits.flatten(0, 1), batch["y"].flatten())
+        return loss
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Tokens of greedy decoding."""
+        return self._decode(model, batch, beams=1)
+
+    def _decode(self, model: nn.Module, batch: Batch, beams: int) -> Tensor:
+        assert isinstance(model, EncoderDecoder)
+        return beam_search(
+            model,
+            batch["points"],
+            batch.get("lengths"),
+            steps=longest_output(self.task, batch["points"].shape[1]),
+            width=beams,
+            constraint=self.constraint,
+        )
+
+    def run(self, trial: Trial) -> Outcome:
+        built: list[nn.Module] = []
+
+        def model() -> nn.Module:
+            built.append(trial.model())
+            return built[-1]
+
+        fitted = super().run(replace(trial, model=model))
+        network = built[-1].to(trial.device).eval()
+        problem: Problem = trial.data
+        metrics = means(self._measured(network, problem.test, trial.device))
+        sizes = {
+            n: means(self._measured(network, problem.at(n), trial.device)) for n in self.test_points
+        }
+        at = {f"{name}_at_{n}": v for n, found in sizes.items() for name, v in found.items()}
+        series = {f"{name}_by_points": _over_points(sizes, name) for name in _in_all(sizes)}
+        return Outcome({**fitted.metrics, **metrics, **at}, {**fitted.series, **series})
+
+    def _measured(self, network: nn.Module, split: Any, device: torch.device) -> dict[str, Tensor]:
+        """Each metric, instance by instance; the network decodes in batches."""
+        everything = split[torch.arange(len(split))]
+        parts = torch.split(torch.arange(len(split)), self.eval_batch_size)
+        found = []
+        for indices in parts:
+            batch = {k: v.to(device) for k, v in split[indices].items()}
+            found.append(self._decode(network, batch, self.beams).cpu())
+        width = max(tokens.shape[1] for tokens in found)
+        pad = torch.nn.functional.pad
+        tokens = torch.cat([pad(t, (0, width - t.shape[1]), value=PAD) for t in found])
+        return measure(self.task, everything, tokens)
+
+
+class Solve:
+    """Solve the main test set of a travelling salesman problem by an algorithm.
+
+    Args:
+        solver: its name; see :mod:`experiments.pointer_networks.tours`.
+    """
+
+    def __init__(self, solver: Solver) -> None:
+        self.solver = solver
+
+    @classmethod
+    def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
+        return set(MEASURES["tsp"])
+
+    def run(self, trial: Trial) -> Outcome:
+        test = trial.data.test
+        batch = test[torch.arange(len(test))]
+        points = batch["points"]
+        lengths = batch.get("lengths", torch.full((len(points),), points.shape[1]))
+        tokens = torch.full(points.shape[:2], PAD)
+        for n in lengths.unique().tolist():
+            rows = lengths == n
+            tokens[rows, :n] = with_end(solve(points[rows, :n], self.solver))[:, :n]
+        return Outcome(means(measure("tsp", batch, tokens)))
+
+
+def longest_output(task: Task, points: int) -> int:
+    """Tokens of the longest right output, its end included: 2n - 5 triangles, or n points."""
+    return 3 * (2 * points - 5) + 1 if task == "delaunay" else points + 1
+
+
+def means(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Means over instances; a metric without instances (no valid tour) is left out.
+
+    They go without standard errors: every seed draws its own test set, so that the interval over
+    seeds holds that error already.
+    """
+    return {name: float(each.double().mean()) for name, each in values.items() if len(each)}
+
+
+def _in_all(sizes: Mapping[int, Mapping[str, float]]) -> set[str]:
+    """Metrics that every size has."""
+    return set.intersection(*(set(found) for found in sizes.values())) if sizes else set()
+
+
+def _over_points(sizes: Mapping[int, Mapping[str, float]], name: str) -> Series:
+    x = sorted(sizes)
+    return Series(over="points", x=[float(n) for n in x], y=[sizes[n][name] for n in x])
