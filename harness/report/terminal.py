@@ -41,7 +41,7 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("claim", no_wrap=True)
     table.add_column("measured on", no_wrap=True)
-    table.add_column("claimed", justify="right", max_width=22)
+    table.add_column("claimed", justify="right", max_width=24, no_wrap=True, overflow="ellipsis")
     table.add_column("measured [95 % CI]", justify="right", no_wrap=True)
     table.add_column("n", justify="right")
     table.add_column("evidence", no_wrap=True)
