@@ -1,0 +1,176 @@
+"""Training: loss by hand, learning rates and stopping on made-up curves, resuming."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import nn
+
+from baselines.ctr import DNN, FM
+from experiments.finalmlp.data import Impressions, multiplicative
+from experiments.finalmlp.model import FinalMLP
+from experiments.finalmlp.procedure import ClickTraining, ParameterCount, _Training
+from experiments.finalmlp.published import sizes
+from harness.procedures.base import Diverged, Outcome, Trial
+from harness.procedures.checkpoints import Checkpoints, Stopped
+
+FAST = {"embedding_l2": 1e-3, "learning_rate": 1e-2, "batch_size": 256}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Products this small wait for a second thread longer than they gain from it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data() -> Impressions:
+    return multiplicative(0, train=4000, val=1000, test=1000, vocabulary=8)
+
+
+def trial(data: Impressions, **given: object) -> Trial:
+    def model() -> nn.Module:
+        return FinalMLP(64, 8, dimension=4, hidden1=[16], hidden2=[16], gates=None, heads=2)
+
+    settings = {"model": model, "workdir": Path("."), "device": torch.device("cpu"), **given}
+    return Trial(seed=0, data=data, **settings)
+
+
+def run(data: Impressions, **settings: object) -> Outcome:
+    torch.seed()  # nothing may depend on the state in which others leave the global generator
+    return ClickTraining(**{**FAST, "epochs": 8, **settings}).run(trial(data))
+
+
+def test_a_small_model_learns_interactions_and_stays_below_the_ceiling(data):
+    outcome = run(data, epochs=25)
+    assert set(outcome.metrics) == ClickTraining.produces({})
+    assert outcome.metrics["auc"] > 0.7  # click rates of single values give 0.64
+    assert outcome.metrics["lost_auc"] == pytest.approx(data.bayes_auc - outcome.metrics["auc"])
+    assert outcome.metrics["lost_auc"] > 0
+    assert outcome.metrics["val_auc"] == max(outcome.series["val_auc"].y)
+
+
+def test_trials_repeat_bit_for_bit(data):
+    assert run(data).metrics == run(data).metrics
+
+
+def test_scores_are_those_of_the_whole_split(data):
+    model = DNN(64, 8, hidden=[8]).eval()
+    nn.init.normal_(model.embedding.table)
+    procedure = ClickTraining(0.0, eval_batch_size=300)  # batches of unequal size
+    found = procedure.scores(model, data.test, torch.device("cpu"))
+    with torch.no_grad():
+        logits = model(data.test.columns["ids"]).double()
+    y, p = data.test.columns["y"].numpy(), torch.sigmoid(logits).numpy()
+    assert found == pytest.approx((roc_auc_score(y, p), log_loss(y, p)), abs=1e-6)
+
+
+def test_the_loss_is_cross_entropy_and_half_the_penalty(data):
+    model, batch = FM(64), data.train[torch.arange(50)]
+    nn.init.normal_(model.embedding.table, std=0.3)
+    value = ClickTraining(0.4).loss(model, batch)
+    p = torch.sigmoid(model(batch["ids"]).detach().double()).numpy()
+    squares = sum(
+        float(t.detach().square().sum()) for t in (model.weights.table, model.embedding.table)
+    )
+    expected = log_loss(batch["y"].numpy(), p) + 0.2 * squares
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_penalty_shrinks_rows_that_no_example_has(data):
+    """As a term of the loss on whole tables, not only on the rows of a batch."""
+    batch = data.train[torch.arange(20)]
+    absent = sorted(set(range(64)) - set(batch["ids"].unique().tolist()))
+    for weight, moved in ((0.1, True), (0.0, False)):
+        model = FM(64)
+        ClickTraining(weight).loss(model, batch).backward()
+        assert bool(model.embedding.table.grad[absent].abs().sum() > 0) is moved
+
+
+def judged(data: Impressions, values: list[float], patience: int = 2) -> _Training:
+    """What a made-up validation curve leads to; stops where training would."""
+    training = _Training(ClickTraining(0.0, patience=patience), trial(data))
+    for value in values:
+        if training.over:
+            break
+        training.curves["val_auc"].append(value)
+        training._judge(value)
+    return training
+
+
+def rate(training: _Training) -> float:
+    return training.optimizer.param_groups[0]["lr"]
+
+
+def test_the_first_epoch_without_gain_lowers_the_rate_and_a_gain_resets_the_count(data):
+    training = judged(data, [0.5, 0.6, 0.6, 0.7, 0.7 + 5e-7, 0.8])
+    assert rate(training) == pytest.approx(1e-5)  # twice, for a gain below 1e-6 is none
+    assert (training.best["epoch"], training.failures, training.over) == (6, 0, False)
+
+
+def test_two_failures_in_a_row_stop(data):
+    training = judged(data, [0.5, 0.4, 0.6, 0.5, 0.5, 0.9])
+    assert (training.done, training.best["epoch"]) == (5, 3)
+    assert rate(judged(data, [0.5] * 9, patience=9)) == 1e-6
+
+
+def test_the_best_epoch_is_tested_not_the_last(data):
+    training = _Training(ClickTraining(**FAST), trial(data))
+    training.epoch()
+    kept = training.outcome().metrics["auc"]
+    for parameter in training.model.parameters():
+        nn.init.zeros_(parameter)  # a worse model, never judged the best
+    assert training.outcome().metrics["auc"] == kept > 0.5
+
+
+def test_the_difference_can_be_monitored(data):
+    training = _Training(ClickTraining(**FAST, monitor="auc-logloss"), trial(data))
+    training.epoch()
+    curves = training.curves
+    assert training.best["value"] == curves["val_auc"][0] - curves["val_logloss"][0]
+
+
+def test_an_interrupted_trial_ends_in_the_same_metrics(data, tmp_path):
+    stop_after = iter([False, False, True])
+    first = Checkpoints(tmp_path / "c", every=0.0, stopping=lambda: next(stop_after, True))
+    with pytest.raises(Stopped):
+        ClickTraining(**FAST, epochs=8).run(trial(data, checkpoints=first))
+    torch.seed()
+    resumed = Checkpoints(tmp_path / "c", every=0.0)
+    assert resumed.load() is not None
+    again = ClickTraining(**FAST, epochs=8).run(trial(data, checkpoints=resumed))
+    whole = run(data)
+    assert again.metrics == whole.metrics and again.series == whole.series
+
+
+def test_parameters_are_counted_without_data():
+    dims = sizes("movielens").dims
+    procedure = ParameterCount()
+
+    def model() -> nn.Module:
+        return FinalMLP(dims["rows"], dims["fields"], hidden2=[800], gates=[800], heads=10)
+
+    found = procedure.run(trial(sizes("movielens"), model=model)).metrics["parameters"]
+    assert (found.value, found.exact) == (1040902, True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_trial(data):
+    def broken() -> nn.Module:
+        model = FM(64)
+        nn.init.constant_(model.bias, float("nan"))
+        return model
+
+    with pytest.raises(Diverged, match="nan in epoch 1"):
+        ClickTraining(**FAST).run(trial(data, model=broken))
+
+
+def test_bad_settings_are_refused(data):
+    with pytest.raises(ValueError, match="at least 1"):
+        ClickTraining(0.1, patience=0)
+    without = Impressions(train=data.train, test=data.test)
+    with pytest.raises(ValueError, match="validation split"):
+        ClickTraining(0.1).run(trial(without))
