@@ -26,7 +26,7 @@ $(VENV)/.installed-%: $(call stamp,)
 	@$(call install,$*)
 	@touch $@
 
-.PHONY: help setup reproduce test lint validate list status leaderboard nightly
+.PHONY: help setup reproduce test lint validate list status leaderboard nightly verify chaos audit
 
 help: ## Show this help
 	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n] [ENGINE=local|ray]"
@@ -35,7 +35,7 @@ help: ## Show this help
 
 setup: $(call stamp,) ## Create the environment (the other targets do it by themselves)
 
-reproduce: $(call stamp,$(extra)) ## Reproduce one paper and print its table
+reproduce: $(call stamp,$(extra)) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
 	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
 	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FORCE),--force)
@@ -60,5 +60,15 @@ status: $(call stamp,) ## Say which trials are fresh, stale, failed or missing
 leaderboard: $(call stamp,site) ## Write the leaderboard: Markdown in results/, the site in results/site/
 	@$(BIN)/harness leaderboard --site
 
-nightly: $(call stamp,dev) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
-	@$(BIN)/harness nightly --budget "$(BUDGET)"
+nightly: $(call stamp,$(if $(PAPER),$(extra),dev)) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
+	@$(BIN)/harness nightly $(PAPER) --budget "$(BUDGET)" $(if $(SITE),--site)
+
+verify: $(call stamp,$(extra)) ## Run recorded trials of PAPER at TIER again and compare, bit for bit
+	@$(BIN)/harness verify "$(PAPER)" --tier "$(TIER)"
+
+chaos: $(call stamp,dev) ## Interrupt runs at random moments, compare, and write docs/robustness.md
+	@$(BIN)/python scripts/chaos.py $(or $(PAPER),tslstm exact_permutations pointer_networks) --tier smoke
+
+audit: $(call stamp,audit) ## List licences, and look for known vulnerabilities (needs the network)
+	@$(BIN)/python scripts/licences.py
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off

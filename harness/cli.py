@@ -99,6 +99,9 @@ def run(
     force: Annotated[bool, typer.Option(help="Run also what is fresh.")] = False,
     engine: Annotated[EngineName, typer.Option(help="Where trials run.")] = EngineName.local,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    devices: Annotated[int | None, typer.Option(min=1, help="That share each trial.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Lightning's: ddp, fsdp, …")] = None,
+    precision: Annotated[str | None, typer.Option(help="Lightning's: bf16-mixed, …")] = None,
 ) -> None:
     """Run what is missing or stale, judge the claims, and write the paper's results page."""
     from harness.report.progress import ProgressDisplay
@@ -108,9 +111,15 @@ def run(
     from harness.tracking import WandbTracker
 
     display = ProgressDisplay(console(stderr=True))
-    request = Request(paper, tier, jobs, seeds, variant or None, force, engine.value, accelerator)
-    outcome = reproduce(request, [display, WandbTracker(display.announce)])
+    given = {"devices": devices, "strategy": strategy, "precision": precision}
+    trainer = {name: value for name, value in given.items() if value is not None}
+    request = Request(
+        paper, tier, jobs, seeds, variant or None, force, engine.value, accelerator, trainer
+    )
+    tracker = WandbTracker(display.announce)
+    outcome = reproduce(request, [display, tracker])
     _report(outcome)
+    tracker.summarise(outcome)
     if outcome.failed:
         raise typer.Exit(TRIAL_FAILED)
 
@@ -151,10 +160,39 @@ def status(
 
 
 @app.command()
+def verify(
+    paper: PaperKey,
+    tier: TierName = "smoke",
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Relative, where versions or hardware differ.")
+    ] = 0.01,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="Metrics not to compare: times, memory.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Workers.")] = None,
+) -> None:
+    """Run recorded trials again, elsewhere; exit code 1 if they do not measure the same."""
+    from harness import verify as verification
+
+    found = verification.verify(paper, tier, tolerance, leave_out or (), jobs)
+    for one in found:
+        typer.echo("\n".join(verification.lines(one)))
+    same = sum(one.same for one in found)
+    typer.echo(f"{same} of {len(found)} trials measure the same")
+    if same < len(found):
+        raise typer.Exit(TRIAL_FAILED)
+
+
+@app.command()
 def results(
     paper: Annotated[str | None, typer.Argument(help="A paper's key; default all.")] = None,
     tier: Annotated[str | None, typer.Option("--tier", "-t", help="Default: the best.")] = None,
     as_json: Json = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="csv, parquet, json, latex or model-index, of all tiers."),
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="File to write; - prints.")] = "-",
 ) -> None:
     """Show verdicts from the records, without running anything."""
     from harness import catalog
@@ -162,6 +200,9 @@ def results(
     from harness.report.terminal import console, verdict_table
     from harness.results import verdicts
 
+    if form is not None:
+        _export(paper, tier, form, output)
+        return
     found = {key: verdicts(key, tier) for key in ([paper] if paper else catalog.paper_keys())}
     if as_json:
         _print_json(verdict_rows(v for group in found.values() for v in group))
@@ -171,13 +212,95 @@ def results(
         out.print(verdict_table(catalog.load(key), group, out.width))
 
 
-@app.command()
-def leaderboard() -> None:
-    """Write results/README.md and every paper's page from the records."""
-    from harness.report.markdown import write_all
+def _export(paper: str | None, tier: str | None, form: str, output: str) -> None:
+    from pathlib import Path
 
-    for path in write_all():
-        typer.echo(f"wrote {path}")
+    from harness import catalog, paths
+    from harness.records import RecordStore
+    from harness.report.exports import Format, export
+    from harness.report.leaderboard import collect
+
+    if form not in set(Format):
+        raise typer.BadParameter(f"{form!r} is none of {', '.join(Format)}", param_hint="--format")
+    papers = [catalog.load(key) for key in ([paper] if paper else catalog.paper_keys())]
+    content = export((collect(p, RecordStore(paths.records())) for p in papers), Format(form), tier)
+    if output == "-":
+        sys.stdout.buffer.write(content)
+    else:
+        Path(output).write_bytes(content)
+
+
+@app.command()
+def leaderboard(
+    site: Annotated[bool, typer.Option("--site", help="Also the site, results/site/.")] = False,
+) -> None:
+    """Write results/README.md and every paper's page from the records."""
+    _leaderboard(site)
+
+
+def _leaderboard(site: bool) -> None:
+    from harness.report.markdown import Writer, write_all
+
+    also: list[Writer] = []
+    if site:
+        from harness.report.site import Site
+
+        also.append(Site())
+    written = write_all(also, warn=lambda problem: typer.echo(f"left out: {problem}", err=True))
+    typer.echo(f"wrote {len(written)} files: {written[-1]}")
+
+
+@app.command()
+def compare(
+    old: Annotated[str, typer.Argument(help="A git revision, or a folder of results.")],
+    new: Annotated[str, typer.Argument(help="The same; default results/.")] = "",
+) -> None:
+    """Say what changed between two states of the results; exit code 1 if a claim regressed."""
+    from harness import paths
+    from harness.compare import UnknownTree
+    from harness.compare import compare as changes
+
+    try:
+        found = changes(old, new or str(paths.results()))
+    except UnknownTree as error:
+        raise typer.BadParameter(str(error.args[0])) from error
+    typer.echo(found.markdown(), nl=False)
+    if found.regressions:
+        raise typer.Exit(TRIAL_FAILED)
+
+
+@app.command()
+def nightly(
+    papers: Annotated[list[str] | None, typer.Argument(help="Keys; default all.")] = None,
+    budget: Annotated[str, typer.Option(help="Time to spend, such as 60m.")] = "60m",
+    tier: TierName = "cpu",
+    site: Annotated[bool, typer.Option("--site", help="Also the site, results/site/.")] = False,
+) -> None:
+    """Reproduce papers whose records are missing, stale or oldest, until the budget is spent."""
+    from harness import nightly as night
+
+    try:
+        seconds = night.seconds(budget)
+    except night.BadBudget as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from error
+    try:
+        outcome = night.run(seconds, tier, papers, announce=typer.echo)
+    finally:
+        _leaderboard(site)
+    typer.echo(str(outcome))
+    if outcome.failed:
+        raise typer.Exit(TRIAL_FAILED)
+
+
+@app.command()
+def sync() -> None:
+    """Upload to W&B the runs that were tracked offline."""
+    from harness import tracking
+
+    folders = tracking.unsynced()
+    typer.echo(f"{len(folders)} offline runs to upload")
+    if folders and tracking.sync(folders):
+        raise typer.Exit(TRIAL_FAILED)
 
 
 @app.command()

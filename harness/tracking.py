@@ -11,17 +11,26 @@ import contextlib
 import logging
 import os
 import queue
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from harness import paths
 from harness.engines.base import Event, Finished, Reported, Started
 from harness.plan import PlannedTrial
-from harness.records import Record
+from harness.records import Record, RecordStore
 from harness.spec import Paper
 
-PATIENCE = 15.0
+if TYPE_CHECKING:
+    from harness.reproduce import Reproduction
+
+PATIENCE = 8.0
 
 
 def mode() -> str:
@@ -65,10 +74,30 @@ class WandbTracker:
         if self.thread.is_alive():
             self._fail("W&B did not finish in time; what it has not written stays in runs/ as CSV")
 
+    def summarise(self, outcome: Reproduction) -> None:
+        """Add one run for the paper and tier: its claims as a table, figures, and the records.
+
+        Takes at most ``patience`` seconds, and never fails.
+        """
+        if mode() == "disabled" or self.warned or outcome.ran == 0:
+            return
+        thread = threading.Thread(target=self._summarise, args=(outcome,), daemon=True)
+        thread.start()
+        thread.join(self.patience)
+        if thread.is_alive():
+            self._fail("W&B did not take the summary in time; the results are in results/")
+
+    def _summarise(self, outcome: Reproduction) -> None:
+        try:
+            _summary_run(outcome)
+        except Exception as error:  # whatever W&B raises, the results stand
+            self._fail(f"no summary in W&B ({type(error).__name__}: {_first_line(error)})")
+
     def _fail(self, reason: str) -> None:
         if not self.warned:
             self.warned = True
             self.warn(reason)
+            _abandon_service()
 
     def _work(self) -> None:
         runs: dict[str, Any] = {}
@@ -99,13 +128,7 @@ def _mirror(event: Event, runs: dict[str, Any]) -> None:
 
 
 def _start(trial: PlannedTrial) -> Any:
-    import wandb
-
-    logging.getLogger("wandb").setLevel(logging.ERROR)
-    folder = paths.runs()  # W&B adds a folder of its own
-    folder.mkdir(parents=True, exist_ok=True)
-    return wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "paper-reproduction"),
+    return _open(
         group=f"{trial.paper}-{trial.tier}",
         name=f"{trial.variant}-{trial.dataset}-{trial.seed}",
         job_type=trial.variant,
@@ -119,6 +142,21 @@ def _start(trial: PlannedTrial) -> Any:
             **trial.fold,
             **trial.config,
         },
+    )
+
+
+def _open(group: str, name: str, job_type: str, config: dict[str, Any]) -> Any:
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    folder = paths.runs()  # W&B adds a folder of its own
+    folder.mkdir(parents=True, exist_ok=True)
+    return wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "paper-reproduction"),
+        group=group,
+        name=name,
+        job_type=job_type,
+        config=config,
         dir=folder,
         mode=mode(),  # type: ignore[arg-type]
         reinit="create_new",
@@ -139,6 +177,61 @@ def _finish(run: Any, record: Record) -> None:
     run.summary.update({name: measured.value for name, measured in record.metrics.items()})
     run.summary.update({"status": record.status, "seconds": record.resources.seconds})
     run.finish(exit_code=0 if record.status == "done" else 1)
+
+
+def _summary_run(outcome: Reproduction) -> None:
+    """One run per paper and tier, for those who read results in W&B."""
+    import wandb
+
+    from harness.report.leaderboard import collect
+    from harness.report.markdown import draw
+    from harness.report.rows import COLUMNS, verdict_rows
+
+    key, tier = outcome.paper.key, outcome.tier
+    store = RecordStore(paths.records())
+    rows = [row | {"n": str(row["n"])} for row in verdict_rows(outcome.verdicts)]
+    counts = Counter(verdict.verdict for verdict in outcome.verdicts)
+    config = {"paper": key, "tier": tier, "title": outcome.paper.title}
+    run = _open(f"{key}-{tier}", f"{key}-{tier}", "summary", config)
+    table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows])
+    figures = draw(collect(outcome.paper, store, [tier]))
+    run.log({"claims": table, **{name: wandb.Html(image) for name, image in figures.items()}})
+    artifact = wandb.Artifact(f"{key}-{tier}-records", type="records")
+    for record in outcome.records:
+        path = store.path(key, tier, record.trial)
+        artifact.add_file(str(path), name=path.name, policy="immutable")
+    run.log_artifact(artifact)
+    run.summary.update({"trials": len(outcome.records)} | dict(counts))
+    run.finish()
+
+
+def _abandon_service() -> None:
+    """End W&B's service: when this program exits, it would wait for a server that hangs."""
+
+    def forget() -> None:
+        with contextlib.suppress(BaseException):  # it exits the program when its service failed
+            sys.modules["wandb"].teardown(exit_code=1)
+
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "wandb" in process.name():
+                process.kill()
+    if "wandb" in sys.modules:
+        thread = threading.Thread(target=forget, daemon=True)
+        thread.start()
+        thread.join(1.0)
+
+
+def unsynced() -> list[Path]:
+    """Folders of offline runs that were not uploaded yet, oldest first."""
+    folders = sorted((paths.runs() / "wandb").glob("offline-run-*"))
+    return [f for f in folders if not any(f.glob("*.wandb.synced"))]
+
+
+def sync(folders: Sequence[Path]) -> int:
+    """Upload offline runs with W&B's own command; returns its exit code."""
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _first_line(error: Exception) -> str:

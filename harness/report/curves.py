@@ -89,8 +89,8 @@ def curve(variant: str, records: Sequence[Record], name: str, scale: float = 1.0
     half = np.zeros_like(mean)
     if n > 1:
         half = _quantile(n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
-    rows = (tuple(map(float, row)) for row in (x, mean, mean - half, mean + half))
-    return Line(variant, *rows, seeds=n)
+    rows = [tuple(map(float, row)) for row in (x, mean, mean - half, mean + half)]
+    return Line(variant, rows[0], rows[1], rows[2], rows[3], n)
 
 
 def _common_points(series: Iterable[Series]) -> np.ndarray:

@@ -24,7 +24,6 @@ from harness.verdicts import (
     Judgement,
     Verdict,
     current,
-    is_absolute,
     judge_current,
 )
 
@@ -91,9 +90,8 @@ class TierResults:
     @property
     def command(self) -> str:
         """The command that made these records."""
-        planned = {
-            plan.settings(self.paper, self.tier, r.variant, r.dataset).seeds for r in self.records
-        }
+        places = {(r.variant, r.dataset) for r in self.records}
+        planned = {plan.settings(self.paper, self.tier, *place).seeds for place in places}
         most = self.cost.seeds[1]
         fewer = f" SEEDS={most}" if planned and most < max(planned) else ""
         return f"make reproduce PAPER={self.paper.key} TIER={self.tier}{fewer}"
@@ -120,12 +118,15 @@ class PaperResults:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Every verdict, claim by claim, strongest tier first; ``not run`` without any record."""
+        """Every verdict, claim by claim, strongest evidence and then tier first.
+
+        Without any record every claim is ``not run``.
+        """
         if not self.tiers:
             return judge_current(self.paper, "cpu", [])
         rows = [v for tier in self.tiers for v in tier.verdicts]
         order = {claim.id: i for i, claim in enumerate(self.paper.claims)}
-        return sorted(rows, key=lambda v: order[v.claim])
+        return sorted(rows, key=lambda v: (order[v.claim], -STRENGTH[v.evidence]))
 
     @cached_property
     def headlines(self) -> list[Headline]:
@@ -152,7 +153,7 @@ def headline(rows: Sequence[Verdict]) -> Headline:
     Several datasets of that evidence must agree, otherwise the claim is inconclusive.
 
     Args:
-        rows: the verdicts on one claim, strongest tier first.
+        rows: the verdicts on one claim; of equal evidence, the strongest tier first.
     """
     best = max((row.evidence for row in rows), key=STRENGTH.__getitem__)
     tier = next(row.tier for row in rows if row.evidence == best)
@@ -300,8 +301,3 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     """Distinct non-empty values, the most frequent first."""
     counts = Counter(value for value in values if value)
     return tuple(sorted(counts, key=lambda value: (-counts[value], value)))
-
-
-def absolute_claims(paper: Paper) -> set[str]:
-    """Claims that are a figure tied to its data."""
-    return {c.id for c in paper.claims if c.quantity is not None and is_absolute(c)}

@@ -1,0 +1,121 @@
+"""Which model is best on a data set: variants of all papers ranked by a metric."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.report.leaderboard import Cell, PaperResults
+from harness.spec import Paper
+
+MAX_ENTRIES = 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variant of one paper on the board's data set."""
+
+    paper: str
+    title: str
+    label: str
+    role: str
+    tier: str
+    cell: Cell
+
+
+@dataclass
+class Board:
+    """Variants ranked by one metric, best first; ``left_out`` were not shown."""
+
+    metric: str
+    label: str
+    unit: str
+    better: str
+    entries: list[Entry] = field(default_factory=list)
+    left_out: int = 0
+
+
+@dataclass
+class DatasetBoards:
+    """All boards of one data set, with the name of its page."""
+
+    slug: str
+    label: str
+    boards: list[Board]
+
+    @property
+    def papers(self) -> int:
+        return len({entry.paper for board in self.boards for entry in board.entries})
+
+
+class Boards:
+    """Collects measurements paper by paper.
+
+    Papers share a board where they share a source in the data catalogue, or a generator outside
+    their own folder with the same arguments. What a paper generates itself is its own data set,
+    whatever its name.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[tuple[str, str, str], Board]] = defaultdict(dict)
+        self.labels: dict[str, str] = {}
+
+    def add(self, results: PaperResults) -> None:
+        """Take each variant's measurement at the strongest tier that has it; controls excepted."""
+        seen: set[tuple[str, str, str]] = set()
+        for tier in results.tiers:
+            for cell in tier.cells:
+                place = (cell.variant, cell.dataset, cell.metric)
+                if place not in seen:
+                    seen.add(place)
+                    self._add(results.paper, tier.tier, cell)
+
+    def _add(self, paper: Paper, tier: str, cell: Cell) -> None:
+        metric, variant = paper.metrics.get(cell.metric), paper.variants[cell.variant]
+        if metric is None or metric.better is None or variant.role == "control":
+            return
+        identity, label = same_data(paper, cell.dataset)
+        self.labels.setdefault(identity, label)
+        kind = (cell.metric, metric.unit, metric.better)
+        board = self.found[identity].setdefault(
+            kind, Board(cell.metric, metric.label, metric.unit, metric.better)
+        )
+        board.entries.append(Entry(paper.key, paper.title, variant.label, variant.role, tier, cell))
+
+    def datasets(self) -> list[DatasetBoards]:
+        """Every data set with its boards, by label."""
+        pages = []
+        for identity, boards in self.found.items():
+            slug = re.sub(r"[^a-z0-9]+", "-", self.labels[identity].lower()).strip("-")
+            mark = hashlib.sha256(identity.encode()).hexdigest()[:6]
+            ranked = [_ranked(board) for board in boards.values()]
+            pages.append(DatasetBoards(f"{slug}-{mark}", self.labels[identity], ranked))
+        return sorted(pages, key=lambda page: (page.label.lower(), page.slug))
+
+
+def same_data(paper: Paper, dataset: str) -> tuple[str, str]:
+    """What makes two papers' data sets the same one, and its label."""
+    spec = paper.datasets[dataset]
+    if spec.source:
+        return f"source {spec.source}", spec.label
+    path = spec.class_path or ""
+    if path and not path.startswith("experiments."):
+        arguments = json.dumps(spec.init_args, sort_keys=True)
+        return f"class {path} {arguments}", spec.label
+    return f"paper {paper.key} {dataset}", f"{spec.label} ({paper.key})"
+
+
+def _ranked(board: Board) -> Board:
+    sign = -1.0 if board.better == "higher" else 1.0
+
+    def place(entry: Entry) -> tuple[float, str, str]:
+        return sign * entry.cell.estimate.value, entry.paper, entry.label
+
+    entries: Iterable[Entry] = sorted(board.entries, key=place)
+    shown = list(entries)
+    board.entries, board.left_out = shown[:MAX_ENTRIES], max(0, len(shown) - MAX_ENTRIES)
+    return board

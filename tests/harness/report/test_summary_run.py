@@ -1,0 +1,116 @@
+"""The summary run in W&B, read back from the files of a real offline run."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+from harness import catalog, paths
+from harness.records import RecordStore
+from harness.reproduce import Reproduction
+from harness.tracking import WandbTracker, unsynced
+from harness.verdicts import judge
+
+
+def outcome(ran: int = 9) -> Reproduction:
+    paper, records = catalog.load("toy"), RecordStore(paths.records()).records("toy", "smoke")
+    verdicts = judge(paper, "smoke", records)
+    return Reproduction(paper, "smoke", ["theory"], verdicts, records, ran=ran)
+
+
+def entries(path: Path) -> list[wandb_internal_pb2.Record]:
+    """Records of a .wandb file: a LevelDB log in blocks of 32 KiB after a header of 7 bytes."""
+    data, found, part, at = path.read_bytes(), [], b"", 7
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        part += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(part)
+            found.append(record)
+            part = b""
+    return found
+
+
+def whole(path: Path) -> list[wandb_internal_pb2.Record]:
+    """The log once W&B's service has written its end, which it does in its own time."""
+    for _ in range(200):
+        found = entries(path)
+        if any(r.WhichOneof("record_type") == "exit" for r in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError("the run was never finished")
+
+
+@pytest.fixture
+def offline(measured, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+
+def test_claims_figures_and_records_reach_wandb(offline) -> None:
+    said: list[str] = []
+    WandbTracker(said.append, patience=120).summarise(outcome())
+    assert said == []
+    (folder,) = unsynced()
+    (table,) = (folder / "files" / "media" / "table").glob("claims_*.json")
+    content = json.loads(table.read_text())
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    good = next(row for row in rows if row["claim"] == "good-beats-bad")
+    assert (good["verdict"], good["n"]) == ("reproduced", "3")
+    assert good["measured"] == pytest.approx(2.1)
+    assert list((folder / "files" / "media" / "html").glob("forest*"))
+    log = whole(next(folder.glob("*.wandb")))
+    (run,) = [r.run for r in log if r.WhichOneof("record_type") == "run"]
+    assert (run.run_group, run.job_type, run.display_name) == ("toy-smoke", "summary", "toy-smoke")
+    artifacts = [r.request.log_artifact.artifact for r in log if r.request.HasField("log_artifact")]
+    artifacts += [r.artifact for r in log if r.WhichOneof("record_type") == "artifact"]
+    (records,) = [a for a in artifacts if a.type == "records"]
+    assert len(records.manifest.contents) == 9
+    summary = {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for r in log
+        if r.WhichOneof("record_type") == "summary"
+        for item in r.summary.update
+    }
+    assert (summary["trials"], summary["reproduced"]) == (9, 2)
+
+
+def test_nothing_is_written_when_nothing_ran(offline) -> None:
+    WandbTracker(print).summarise(outcome(ran=0))
+    assert unsynced() == []
+
+
+def test_a_summary_that_fails_or_hangs_costs_the_run_nothing(offline, monkeypatch) -> None:
+    def fail(found) -> None:
+        raise ConnectionError("no service")
+
+    said: list[str] = []
+    monkeypatch.setattr("harness.tracking._summary_run", fail)
+    WandbTracker(said.append).summarise(outcome())
+    hang = threading.Event()
+    monkeypatch.setattr("harness.tracking._summary_run", lambda found: hang.wait(60))
+    WandbTracker(said.append, patience=0.2).summarise(outcome())
+    assert not hang.is_set()  # it still hangs, and we are here
+    hang.set()
+    assert "no service" in said[0]
+    assert "in time" in said[1]
+
+
+def test_uploaded_runs_are_not_uploaded_again(project) -> None:
+    folder = paths.runs() / "wandb"
+    for name in ("offline-run-1-a", "offline-run-2-b", "run-3-c"):
+        (folder / name).mkdir(parents=True)
+    (folder / "offline-run-1-a" / "run-a.wandb.synced").touch()
+    assert [found.name for found in unsynced()] == ["offline-run-2-b"]
