@@ -1,6 +1,8 @@
 """From ``class_path`` and ``init_args`` to objects, checked with jsonargparse.
 
-Only declared packages may be named, so that reading a spec never imports anything else.
+Only declared packages may be named, so that reading a spec never imports anything else; of
+libraries only the classes that a model, a loss, a metric or an optimizer is made of, for among
+their functions are some that download and run code.
 Parameters named in ``given`` (``root``, ``seed``) are supplied by the runner and must not
 stand in a spec. ``${data.<name>}`` stands for an integer that the dataset provides.
 """
@@ -16,19 +18,19 @@ from typing import Any
 
 from harness import paths
 
-PACKAGES = (
-    "experiments",
-    "baselines",
-    "harness",
-    "torch",
+OURS = ("experiments", "baselines", "harness.procedures", "harness.data")
+LIBRARIES = (
+    "torch.nn",
+    "torch.optim",
     "torchmetrics",
-    "lightning",
-    "torch_geometric",
+    "torch_geometric.nn",
+    "torch_geometric.transforms",
     "neuralop",
     "snntorch",
     "gpytorch",
     "transformers",
 )
+PACKAGES = (*OURS, *LIBRARIES)
 _REFERENCE = re.compile(r"^\$\{data\.([a-z_][a-z0-9_]*)\}$")
 
 
@@ -43,7 +45,8 @@ def import_callable(class_path: str) -> Callable[..., Any]:
         BuildError: for a package that may not be named, a module or a name that does not exist.
     """
     module_name, _, name = class_path.rpartition(".")
-    if not module_name or class_path.split(".")[0] not in PACKAGES:
+    steps = class_path.split(".")
+    if not (all(map(str.isidentifier, steps)) and module_name and _within(class_path, PACKAGES)):
         raise BuildError(f"{class_path!r} may not be named: only {', '.join(PACKAGES)} may")
     if str(paths.root()) not in sys.path:
         sys.path.insert(0, str(paths.root()))
@@ -55,7 +58,36 @@ def import_callable(class_path: str) -> Callable[..., Any]:
         raise BuildError(_no_such_name(module_name, name)) from None
     if not callable(found):
         raise BuildError(f"{class_path} is not a class or function")
+    _refuse_strangers(class_path, found)
     return found  # type: ignore[no-any-return]
+
+
+def _within(path: str, packages: tuple[str, ...]) -> bool:
+    return any(path.startswith(f"{package}.") for package in packages)
+
+
+def _refuse_strangers(class_path: str, found: Any) -> None:
+    """Refuse what a permitted module merely imports, and functions of libraries."""
+    defined = f"{getattr(found, '__module__', '')}."
+    roots = tuple(package.split(".")[0] for package in PACKAGES)
+    if not _within(defined, PACKAGES if _within(class_path, OURS) else roots):
+        raise BuildError(f"{class_path!r} may not be named: it is defined in {defined[:-1]!r}")
+    if not _within(class_path, OURS) and not _is_part(found):
+        raise BuildError(
+            f"{class_path!r} may not be named: of libraries only classes of modules, "
+            "optimizers, schedules and transforms may"
+        )
+
+
+def _is_part(found: Any) -> bool:
+    """Whether this is a class of which models and their training are made."""
+    import torch
+
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    bases = inspect.getmro(found) if inspect.isclass(found) else ()
+    return any(
+        b in kinds or b.__module__ == "torch_geometric.transforms.base_transform" for b in bases
+    )
 
 
 def _no_such_name(module_name: str, name: str) -> str:
@@ -110,8 +142,9 @@ def class_paths(config: Any) -> Iterator[str]:
 
 
 def _parse(class_path: str, init_args: Any, given: frozenset[str]) -> Any:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, set_parsing_settings
 
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(PACKAGES))
     for nested in class_paths(init_args):
         import_callable(nested)
     target = import_callable(class_path)

@@ -6,6 +6,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from pydantic import ValidationError
+
 from harness.records import Measured, Record, Series
 from harness.spec import (
     Difference,
@@ -111,8 +113,19 @@ def measure(quantity: Quantity, datasets: Sequence[str], found: Measurements) ->
     """Estimate a quantity on one dataset, or on the mean over several.
 
     Raises:
-        Unmeasured: a variant, seed or metric is missing.
+        Unmeasured: a variant, seed or metric is missing, or the result is no finite number.
     """
+    try:
+        result = _measure(quantity, datasets, found)
+    except (ArithmeticError, ValidationError):
+        raise Unmeasured("the figures are out of the range of numbers") from None
+    ends = (result.value, result.low, result.high)
+    if not all(end is None or math.isfinite(end) for end in ends):
+        raise Unmeasured("the figures are out of the range of numbers")
+    return result
+
+
+def _measure(quantity: Quantity, datasets: Sequence[str], found: Measurements) -> Estimate:
     metric, rule = quantity.metric, quantity.over_seeds
     if isinstance(quantity, (Difference, Ratio, RelativeChange)) and rule != "mean":
         return _of_summaries(quantity, datasets, found)

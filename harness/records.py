@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,19 @@ class Series(_Part):
         return self
 
 
+def _finite(value: Any) -> Any:
+    """JSON has no NaN, though readers take ``1e999`` for infinity."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        _finite(item)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is not finite")
+    return value
+
+
+Plain = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+
 class Failure(_Part):
     """Why a trial has no metrics."""
 
@@ -63,7 +77,7 @@ class Provenance(_Part):
     commit: str = ""
     dirty: bool = False
     versions: dict[str, str] = {}
-    hardware: dict[str, Any] = {}
+    hardware: Plain = {}
 
 
 class Resources(_Part):
@@ -84,14 +98,14 @@ class Record(_Part):
     tier: str
     variant: str
     dataset: str
-    fold: dict[str, Any] = {}
+    fold: Plain = {}
     seed: int
     protocol: Literal["paper", "reduced"]
     status: Status
     error: Failure | None = None
     metrics: dict[str, Measured] = {}
     series: dict[str, Series] = {}
-    config: dict[str, Any] = {}
+    config: Plain = {}
     provenance: Provenance
     resources: Resources
 
@@ -119,6 +133,12 @@ class RecordStore:
         text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         write_atomically(path, text)
         return path
+
+    def sweep(self, paper: str, tier: str, trial: str) -> None:
+        """Remove what a process that was killed while writing this record left behind."""
+        path = self.path(paper, tier, trial)
+        for temporary in path.parent.glob(f".{path.name}.*"):
+            temporary.unlink(missing_ok=True)
 
     def read(self, paper: str, tier: str, trial: str) -> Record | None:
         """The record of a trial; ``None`` where there is none or it cannot be read."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness import catalog, data, paths, plan, provenance
 from harness.engines.base import Engine, Event, Finished, Waiting
@@ -35,7 +35,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """What the user asked for. ``trainer`` are arguments of Lightning's Trainer."""
 
     key: str
     tier: str = "cpu"
@@ -45,6 +45,7 @@ class Request:
     force: bool = False
     engine: Literal["local", "ray"] = "local"
     accelerator: str = "auto"
+    trainer: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,8 +91,10 @@ def reproduce(
 
 def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     """Like :func:`reproduce`, telling observers what happens."""
-    paper = catalog.load(request.key)
+    original = paper = catalog.load(request.key)
     plan.tier_of(paper, request.tier)
+    if request.trainer:
+        paper = plan.with_trainer(paper, request.tier, request.trainer)
     store = RecordStore(paths.records())
     chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
     trials = plan.plan(paper, request.tier, chosen, request.seeds, request.variants)
@@ -104,7 +107,8 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
         failed = _execute(request, paper, trials, todo, chosen, store, observers)
     records = store.records(paper.key, request.tier)
     verdicts = judge(paper, request.tier, records, list(chosen))
-    return Reproduction(paper, request.tier, list(chosen), verdicts, records, failed, ran=len(todo))
+    used = list(chosen)
+    return Reproduction(original, request.tier, used, verdicts, records, failed, ran=len(todo))
 
 
 def _execute(
@@ -167,7 +171,11 @@ def make_engine(request: Request, setting: Setting, store: RecordStore, jobs: in
     """The engine of this name, after checking the spec's classes in one of its workers."""
     from harness.engines.local import LocalEngine
 
-    engine = LocalEngine(setting, store, jobs)
+    engine: Engine = LocalEngine(setting, store, jobs)
+    if request.engine == "ray":
+        from harness.engines.ray import RayEngine
+
+        engine = RayEngine(setting, store, request.jobs)
     problems = engine.validate(request.key)
     if problems:
         raise catalog.SpecError(problems)

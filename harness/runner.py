@@ -85,8 +85,8 @@ def run_group(
     torch.set_num_threads(setting.threads)
     desks = [Desk.prepare(planned, setting, stopping) for planned in group]
     rank = ranks.spread(_devices(group[0].config["procedure"]))
-    procedure: Any = import_callable(group[0].config["procedure"]["class_path"])
-    together = len(group) > 1 and hasattr(procedure, "run_together")
+    named = group[0].config["procedure"]["class_path"]
+    together = len(group) > 1 and hasattr(import_callable(named), "run_together")
     for part in [desks] if together else [[desk] for desk in desks]:
         yield from _run(part, setting, report if rank == 0 else None)
 
@@ -172,7 +172,8 @@ def _open(
 def _devices(procedure: Mapping[str, Any]) -> int:
     """Processes that the procedure's Trainer spreads over on this machine."""
     trainer = procedure.get("init_args", {}).get("trainer") or {}
-    return int(trainer.get("devices", 1))
+    devices = trainer.get("devices", 1)
+    return devices if isinstance(devices, int) else 1
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.catalog import Problem
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.records import Record
@@ -52,6 +53,8 @@ Event = Started | Reported | Waiting | Finished
 
 class Engine(Protocol):
     """Runs groups, each in a process of its own, and writes one record per trial."""
+
+    def validate(self, key: str) -> list[Problem]: ...
 
     def run(self, groups: Sequence[Group]) -> Iterator[Event]: ...
 

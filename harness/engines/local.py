@@ -21,6 +21,7 @@ from harness.catalog import Problem
 from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
 from harness.engines.keeper import End, Limits, Order, keep
 from harness.engines.queue import Queue
+from harness.locks import Locks
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Stopped
@@ -58,15 +59,22 @@ class LocalEngine:
         store: where records are.
         jobs: worker processes at a time.
         grace: seconds that trials get to save their state when the run is stopped.
+        exclusive: lock the trials, so that no other run works on them.
     """
 
     def __init__(
-        self, setting: Setting, store: RecordStore, jobs: int, grace: float = GRACE
+        self,
+        setting: Setting,
+        store: RecordStore,
+        jobs: int,
+        grace: float = GRACE,
+        exclusive: bool = True,
     ) -> None:
         self.setting = setting
         self.store = store
         self.jobs = jobs
         self.grace = grace
+        self.exclusive = exclusive
         self.workers: list[_Worker] = []
         self.stopping = 0
         self._unfinished = False
@@ -94,7 +102,8 @@ class LocalEngine:
         Raises:
             Interrupted: the run was stopped and trials are left.
         """
-        queue = Queue(groups, self.store, self.setting.force)
+        locks = Locks() if self.exclusive else None
+        queue = Queue(groups, self.store, self.setting.force, locks)
         try:
             while self.workers or (queue and not self.stopping):
                 while len(self.workers) < self.jobs and not self.stopping:

@@ -22,14 +22,17 @@ class Queue:
         groups: in the order in which they should be run.
         store: where records are.
         force: run also trials whose records are fresh (unless written since this run began).
+        locks: ``None`` where somebody else holds the locks on these trials for us.
     """
 
-    def __init__(self, groups: Sequence[Group], store: RecordStore, force: bool = False) -> None:
+    def __init__(
+        self, groups: Sequence[Group], store: RecordStore, force: bool, locks: Locks | None
+    ) -> None:
         self.waiting = [list(group) for group in groups]
         self.busy: list[PlannedTrial] = []
         self.store = store
         self.force = force
-        self.locks = Locks()
+        self.locks = locks
         self.before = {t.id: self._cost(t) for group in groups for t in group}
         self._events: list[Event] = []
         self._announced: set[str] = set()
@@ -58,13 +61,16 @@ class Queue:
 
     def done(self, trial: PlannedTrial) -> None:
         """The trial has its record, or will not get one from this run."""
-        self.locks.release(lock_path(trial))
+        if self.locks:
+            self.locks.release(lock_path(trial))
 
     def close(self) -> None:
-        self.locks.close()
+        """Give all locks back."""
+        if self.locks:
+            self.locks.close()
 
     def _claim(self, trial: PlannedTrial) -> bool:
-        if not self.locks.acquire(lock_path(trial)):
+        if self.locks and not self.locks.acquire(lock_path(trial)):
             self.busy.append(trial)
             if trial.id not in self._announced:
                 self._announced.add(trial.id)
@@ -75,6 +81,7 @@ class Queue:
             self._events.append(Finished(trial, record))
             self.done(trial)
             return False
+        self.store.sweep(trial.paper, trial.tier, trial.id)
         return True
 
     def _written_elsewhere(self, trial: PlannedTrial, record: Record) -> bool:

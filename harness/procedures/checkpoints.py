@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 EVERY = 5.0
 SHARE = 20.0
 KEPT = 2
+_log = logging.getLogger(__name__)
 _VARIABLE = "HARNESS_CHECKPOINT_EVERY"
 
 
@@ -80,16 +82,22 @@ class Checkpoints:
         if self.stopping():
             raise Stopped(f"stopped after step {step}")
 
-    def write(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint now, and remove all but the last two."""
+    def write(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint now, and remove all but the last two.
+
+        One that cannot be written (the disk is full) is warned of, and the trial goes on: what
+        it measures is worth more than its checkpoints.
+        """
         began = self.clock()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = _write(self.folder, step, {"state": dict(state), "seconds": self.seconds})
-        for old in self._newest_first()[KEPT:]:
-            old.unlink(missing_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(self.folder, step, {"state": dict(state), "seconds": self.seconds})
+            for old in self._newest_first()[KEPT:]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("no checkpoint of step %d: %s", step, error.strerror)
         self.last = self.clock()
         self.cost = self.last - began
-        return path
 
     def latest(self) -> Path | None:
         """The newest checkpoint that is whole."""
@@ -121,7 +129,7 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*-*.ckpt"), reverse=True)
 
 
-def _write(folder: Path, step: int, content: Mapping[str, Any]) -> Path:
+def _write(folder: Path, step: int, content: Mapping[str, Any]) -> None:
     import torch
 
     temporary = folder / f"{step:09d}.part"
@@ -132,11 +140,12 @@ def _write(folder: Path, step: int, content: Mapping[str, Any]) -> Path:
             os.fsync(file.fileno())
         target = folder / f"{step:09d}-{_digest(temporary)}.ckpt"
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            raise error.__context__ from None  # torch hides what the disk said
         raise
     _flush_folder(folder)
-    return target
 
 
 def _flush_folder(folder: Path) -> None:

@@ -70,15 +70,14 @@ def test_a_crash_is_recorded_with_its_cause(misbehave, how, kind, says) -> None:
 
 @pytest.mark.parametrize("how", ["deadlock", "unkillable"])
 def test_a_trial_that_hangs_is_ended_at_its_timeout(misbehave, how) -> None:
-    failed, _ = misbehave(how, timeout="4s")
+    failed, _ = misbehave(how, timeout="6s")
     assert (failed.status, failed.error.type) == ("timed out", "TimedOut")
 
 
 def test_nothing_of_a_trial_lives_on(unruly, edit_unruly) -> None:
     edit_unruly(lambda s: s["variants"]["deaf"]["procedure"]["init_args"].update(how="leave"))
-    before = time.monotonic()
     outcome = reproduce("unruly", "smoke", variants=["deaf"], seeds=1)
-    assert not outcome.failed and time.monotonic() - before < 60, "the thread is not waited for"
+    assert not outcome.failed, "its thread, which sleeps longer than the timeout, is not waited for"
     (pids,) = paths.runs().glob("unruly/smoke/*/pids")
     left = [pid for pid in map(int, pids.read_text().split()) if _alive(pid)]
     assert not left
@@ -140,7 +139,10 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path, what) -> None:
         checkpoints.write(2, {"weights": torch.zeros(10_000)})
 
     end, log = watch(work, tmp_path / "keeper")
-    assert (end.error and "File too large" in log) or "write" in log
+    if what == "record":
+        assert end.error == "WorkerDied" and "File too large" in log
+    else:
+        assert end == End(), "a trial goes on without a checkpoint"
     (tmp_path / "keeper" / "log.txt").unlink()
     (tmp_path / "keeper").rmdir()
     assert sorted(tmp_path.rglob("*")) == before

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -155,19 +156,21 @@ def test_a_damaged_checkpoint_is_left_out_for_the_one_before(tmp_path: Path, dam
     assert figures(run(fit(), again)) == whole
 
 
-def test_two_are_kept_and_half_written_ones_are_not_met(tmp_path: Path, monkeypatch) -> None:
+def test_two_are_kept_and_half_written_ones_are_not_met(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
     checkpoints = Checkpoints(tmp_path, every=0)
     for step in range(1, 5):
         checkpoints.save(step, {"step": step})
     assert [p.name[:9] for p in sorted(tmp_path.iterdir())] == ["000000003", "000000004"]
 
-    def fails(*args: object) -> None:
-        args[1].write(b"half")
+    def fails(content: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OSError, match="No space"):
-        checkpoints.save(5, {"step": 5})
+    checkpoints.save(5, {"step": 5})
+    assert "no checkpoint of step 5: No space left" in caplog.text
     monkeypatch.undo()
     assert len(list(tmp_path.iterdir())) == 2
     assert checkpoints.load() == {"step": 4}
@@ -178,11 +181,10 @@ def test_writing_is_rare_and_its_cost_bounded(tmp_path: Path, monkeypatch) -> No
     checkpoints = Checkpoints(tmp_path, every=5, clock=lambda: now)
     written = []
 
-    def write(*args: object) -> Path:
+    def write(*args: object) -> None:
         nonlocal now
         now += 1.0  # a slow disk: a checkpoint takes a second
         written.append(now)
-        return tmp_path
 
     monkeypatch.setattr("harness.procedures.checkpoints._write", write)
     for step in range(100):
@@ -306,7 +308,7 @@ def test_the_command_line_waits_for_a_trial_unless_told_twice(unruly) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 250
     while not list(paths.runs().glob("unruly/smoke/*/deaf")):
         assert time.monotonic() < end and run.poll() is None
         time.sleep(0.02)
@@ -314,7 +316,7 @@ def test_the_command_line_waits_for_a_trial_unless_told_twice(unruly) -> None:
     time.sleep(0.5)
     assert run.poll() is None, "the first one waits for the trial to save its state"
     os.kill(run.pid, signal.SIGINT)
-    printed, _ = run.communicate(timeout=20)
+    printed, _ = run.communicate(timeout=25)
     assert run.returncode == 130 and "the same command goes on" in printed
     seeds = {record.seed for record in RecordStore(paths.records()).records()}
     assert 0 not in seeds, "a trial that was stopped has not failed"

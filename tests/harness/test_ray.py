@@ -1,0 +1,119 @@
+"""The same trials on a cluster: here one of several Ray nodes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+
+import pytest
+
+from harness import paths
+from harness.engines.base import Finished, Interrupted, Reported
+from harness.records import RecordStore
+from harness.reproduce import Request, reproduce, run
+
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A driver's node without processors for trials, and room to add others."""
+    found = cluster_utils.Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False},
+    )
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster, unruly, monkeypatch):
+    """Two nodes with one processor each."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("HARNESS_CHECKPOINT_EVERY", "0")
+    added = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield added
+    for node in added:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+
+
+class Watcher:
+    """Calls ``act`` once, when that many steps were reported."""
+
+    def __init__(self, after: int = 10**9, act=None) -> None:
+        self.events: list[object] = []
+        self.after = after
+        self.act = act
+
+    def announce(self, text): ...
+    def begin(self, paper, trials, skipped): ...
+    def end(self): ...
+
+    def event(self, event) -> None:
+        self.events.append(event)
+        if sum(isinstance(e, Reported) for e in self.events) >= self.after:
+            self.after = 10**9
+            self.act()
+
+
+def measured(records) -> dict:
+    assert records
+    return {r.trial: (r.status, r.metrics, r.series) for r in records}
+
+
+def test_a_cluster_that_loses_a_node_measures_what_one_machine_does(
+    nodes, cluster, monkeypatch
+) -> None:
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0.3")
+    lost = threading.Thread(target=cluster.remove_node, args=(nodes[1], False))
+    watcher = Watcher(after=6, act=lost.start)
+    outcome = run(Request("unruly", "cpu", variants=["loop"], seeds=3, engine="ray"), [watcher])
+    lost.join()
+    assert not outcome.failed and len(outcome.records) == 3
+    finished = [e.trial.id for e in watcher.events if isinstance(e, Finished)]
+    assert len(finished) == len(set(finished)) == 3, "each recorded once"
+    assert any(isinstance(e, Reported) for e in watcher.events)
+    assert list(paths.runs().glob("unruly/cpu/*/log.txt"))
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0")
+    local = reproduce("unruly", "cpu", variants=["loop"], seeds=3, force=True)
+    assert measured(outcome.records) == measured(local.records)
+
+
+def test_nodes_that_do_not_share_the_checkout(nodes, edit_unruly, monkeypatch) -> None:
+    """Code goes there, records and logs come back; a trial that crashes there fails alone."""
+    from harness.engines import ray as engine
+
+    connected = engine._connected
+
+    @contextlib.contextmanager
+    def unshared():
+        with connected() as mark:
+            mark.unlink()
+            yield mark
+
+    monkeypatch.setattr(engine, "_connected", unshared)
+    edit_unruly(lambda s: s["variants"]["deaf"]["procedure"]["init_args"].update(how="segfault"))
+    outcome = run(Request("unruly", "smoke", engine="ray"))
+    (failed,) = outcome.failed
+    assert "SIGSEGV" in failed.error.message
+    (log,) = paths.runs().glob("unruly/smoke/*/log.txt")
+    assert log.parent.name == failed.trial and "Segmentation fault" in log.read_text()
+    done = {(r.variant, r.seed) for r in outcome.records if r.status == "done"}
+    assert done == {("well", 0), ("well", 1), ("deaf", 1)}
+    assert not list(paths.runs().glob("unruly/smoke/*/curves.csv")), "working files stay there"
+
+
+def test_a_stopped_cluster_run_goes_on(nodes, monkeypatch) -> None:
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0.2")
+    watcher = Watcher(after=3, act=lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted):
+        run(Request("unruly", "cpu", variants=["loop"], seeds=1, engine="ray"), [watcher])
+    assert not RecordStore(paths.records()).records()
+    assert list(paths.runs().glob("unruly/cpu/*/checkpoints/*.ckpt"))
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0")
+    resumed = reproduce("unruly", "cpu", variants=["loop"], seeds=1)
+    again = reproduce("unruly", "cpu", variants=["loop"], seeds=1, force=True)
+    assert measured(resumed.records) == measured(again.records)

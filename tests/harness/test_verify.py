@@ -1,0 +1,95 @@
+"""Recorded trials, run again, measure the same; and what does not is named."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from harness import catalog, paths, plan
+from harness.cli import app
+from harness.records import Measured, Record, RecordStore
+from harness.reproduce import reproduce
+from harness.verify import compare, lines, verify
+
+
+@pytest.fixture
+def recorded(unruly) -> RecordStore:
+    """Two finished trials."""
+    reproduce("unruly", "cpu", seeds=1)
+    return RecordStore(paths.records())
+
+
+def change(store: RecordStore, **changes: object) -> Record:
+    record = next(r for r in store.records() if r.variant == "net")
+    store.write(record.model_copy(update=changes))
+    return record
+
+
+def test_on_the_same_machine_to_the_last_bit(recorded) -> None:
+    before = {p: p.read_bytes() for p in paths.results().rglob("*.json")}
+    runs = sorted(paths.runs().rglob("*"))
+    found = verify("unruly", "cpu")
+    assert len(found) == 2 and all(v.same and not v.environment for v in found)
+    assert {p: p.read_bytes() for p in paths.results().rglob("*.json")} == before
+    assert sorted(paths.runs().rglob("*")) == runs, "nothing here is touched"
+    net = next(r for r in recorded.records() if r.variant == "net")
+    value = net.metrics["train_loss"].value
+    change(recorded, metrics=net.metrics | {"train_loss": Measured(value=value * (1 + 1e-15))})
+    outcome = CliRunner().invoke(app, ["verify", "unruly", "--tier", "cpu"])
+    assert outcome.exit_code == 1
+    assert "1 of 2 trials measure the same" in outcome.output
+    assert "train_loss: " in outcome.output
+
+
+def pair(recorded: RecordStore) -> tuple[plan.PlannedTrial, Record]:
+    record = next(r for r in recorded.records() if r.variant == "net")
+    trial = plan.planner(catalog.load("unruly"))(record)
+    assert trial is not None
+    return trial, record
+
+
+def test_in_another_environment_within_the_tolerance(recorded) -> None:
+    trial, record = pair(recorded)
+    versions = record.provenance.versions | {"torch": "1.0"}
+    hardware = record.provenance.hardware | {"cpu": "another"}
+    provenance = record.provenance.model_copy(update={"versions": versions, "hardware": hardware})
+    old = record.model_copy(update={"provenance": provenance})
+    assert compare(trial, old, record).same
+    torch = record.provenance.versions["torch"]
+    changed = compare(trial, old, record).environment
+    assert f"torch: 1.0 → {torch}" in changed and len(changed) == 2
+    for factor, same in ((1.005, True), (1.02, False)):
+        loss = Measured(value=record.metrics["train_loss"].value * factor)
+        new = record.model_copy(update={"metrics": record.metrics | {"train_loss": loss}})
+        assert compare(trial, old, new).same == same
+        assert not compare(trial, record, new).same, "here there is no tolerance"
+        assert compare(trial, record, new, leave_out=["train_loss"]).same
+
+
+def test_every_kind_of_difference_is_one(recorded) -> None:
+    trial, record = pair(recorded)
+    fewer = record.model_copy(update={"metrics": {}})
+    assert {d.name for d in compare(trial, record, fewer).differences} == set(record.metrics)
+    curve = record.series["accuracy"]
+    shorter = curve.model_copy(update={"x": curve.x[:-1], "y": curve.y[:-1]})
+    new = record.model_copy(update={"series": record.series | {"accuracy": shorter}})
+    assert not compare(trial, record, new).same
+    assert compare(trial, record, None).failure == "it was not run"
+    assert "FAILED" in lines(compare(trial, record, None))[0]
+
+
+def test_changed_code_and_failures_are_named(unruly, edit_unruly) -> None:
+    reproduce("unruly", "smoke", seeds=1, variants=["well"])
+    parts = unruly / "experiments" / "unruly" / "parts.py"
+    parts.write_text(parts.read_text().replace("1.0 + trial.seed", "1.5 + trial.seed"))
+    (found,) = verify("unruly", "smoke")
+    assert not found.same and found.environment[0].startswith("code: ")
+    assert [(d.name, d.recorded, d.measured) for d in found.differences] == [("total", 1.0, 1.5)]
+    parts.write_text(parts.read_text().replace("1.5 + trial.seed", "1 / 0"))
+    (found,) = verify("unruly", "smoke")
+    assert "ZeroDivisionError" in found.failure
+
+
+def test_without_records_there_is_nothing_to_verify(unruly) -> None:
+    with pytest.raises(plan.PlanError, match="no record"):
+        verify("unruly", "smoke")
