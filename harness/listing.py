@@ -147,8 +147,8 @@ def _grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
     from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        grid.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        grid.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
         grid.add_row(*(Text(_cell(row.get(column))) for column in columns))
     return grid
@@ -157,4 +157,4 @@ def _grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
