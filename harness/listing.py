@@ -108,7 +108,7 @@ def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
 
 
 def state_table(rows: Sequence[Row]) -> Any:
-    columns = ["paper", "tier", "datasets", "trials", "fresh", "stale", "failed", "missing"]
+    columns = ["paper", "tier", "trials", "fresh", "stale", "failed", "missing", "datasets"]
     return _grid(rows, columns + (["note"] if any("note" in row for row in rows) else []))
 
 
