@@ -146,9 +146,11 @@ def _grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    many = len(columns) > 5  # then only the last column may take several lines
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1) if many else (0, 1))
     for index, column in enumerate(columns):
-        grid.add_column(column, overflow="fold", no_wrap=index == 0)
+        single = index == 0 or (many and index < len(columns) - 1)
+        grid.add_column(column, overflow="fold", no_wrap=single)
     for row in rows:
         grid.add_row(*(Text(_cell(row.get(column))) for column in columns))
     return grid
