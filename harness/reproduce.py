@@ -210,7 +210,8 @@ def available_data(
     for choice in plan.choose(plan.tier_of(paper, tier), usable):
         for missing in choice.missing:
             instead = f"using {choice.dataset}" if choice.dataset else "nothing stands in for it"
-            announce(f"{missing} is not on this machine: {instead} ({reasons[missing]})")
+            fetch_it = f"`harness data fetch {paper.datasets[missing].source}` gets it or says how"
+            announce(f"{missing} is not on this machine: {instead} ({fetch_it})")
         if choice.dataset is not None:
             chosen.setdefault(choice.dataset, roots[choice.dataset])
     if not chosen:
