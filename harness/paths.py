@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -15,6 +16,13 @@ def root() -> Path:
 def environment() -> dict[str, str]:
     """The variables that say where things are."""
     return {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+
+
+def adopt(variables: Mapping[str, str]) -> None:
+    """Make these the variables of this process, instead of those it was started with."""
+    for name in environment().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def experiments() -> Path:

@@ -12,6 +12,7 @@ below results/robustness/, and all of these into docs/robustness.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -59,6 +60,14 @@ class Place:
     def checkpoints(self) -> list[Path]:
         return list(self.root.glob("runs/*/*/*/checkpoints/*.ckpt"))
 
+    def working_since(self, moment: float) -> bool:
+        """Whether a trial was begun after a moment: its lock is made anew."""
+        for path in self.root.glob("runs/*/*/*.lock"):
+            with contextlib.suppress(FileNotFoundError):  # given back meanwhile
+                if path.stat().st_mtime >= moment:
+                    return True
+        return False
+
     def records(self) -> dict[str, Record]:
         return {r.trial: r for r in self.store.records()}
 
@@ -102,6 +111,7 @@ class Campaign:
     Attributes:
         expected: records of the undisturbed run.
         seconds: how long that took.
+        active: how long trials were running in that time, about.
         unstable: metrics that differ between two undisturbed runs.
     """
 
@@ -112,6 +122,7 @@ class Campaign:
     scratch: Path
     expected: dict[str, Record] = field(default_factory=dict)
     seconds: float = 0.0
+    active: float = 0.0
     unstable: set[str] = field(default_factory=set)
     tallies: dict[str, Tally] = field(default_factory=dict)
 
@@ -128,6 +139,7 @@ class Campaign:
             self.seconds = time.monotonic() - began
             runs.append(place.records())
         self.expected = runs[0]
+        self.active = sum(r.resources.seconds for r in runs[0].values()) / self.jobs
         for trial, record in runs[0].items():
             self.unstable |= set(differing(record, runs[1][trial], set()))
 
@@ -146,7 +158,7 @@ class Campaign:
         struck: list[str] = []
         for _ in range(MAX_TRIES):
             process = place.command(self.paper, self.tier, self.jobs)
-            if left and len(struck) < MAX_TRIES - 2 and self._wait(process):
+            if left and len(struck) < MAX_TRIES - 2 and self._wait(process, place):
                 kind = left.pop(0)
                 before = place.records()
                 FAULTS[kind](process, place, self.dice)
@@ -158,12 +170,13 @@ class Campaign:
                 break
         return struck
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait for a random moment; whether the run was still going on then."""
-        end = time.monotonic() + self.dice.uniform(0.1, 1.1) * self.seconds
-        while time.monotonic() < end:
-            if process.poll() is not None:
-                return False
+    def _wait(self, process: subprocess.Popen[bytes], place: Place) -> bool:
+        """Wait for a random moment after the first trial began; whether the run still goes on."""
+        began = time.time()
+        while not place.working_since(began) and process.poll() is None:
+            time.sleep(0.02)
+        end = time.monotonic() + self.dice.uniform(0.0, 0.5) * self.active
+        while time.monotonic() < end and process.poll() is None:
             time.sleep(0.01)
         return process.poll() is None
 

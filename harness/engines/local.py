@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from harness import provenance
+from harness import paths, provenance
 from harness.catalog import Problem
 from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
 from harness.engines.keeper import End, Limits, Order, keep
@@ -253,7 +252,7 @@ def _since(record: Record, start: datetime) -> bool:
 
 
 def _validate(key: str, setting: Setting, outbox: Connection) -> None:
-    os.environ.update(setting.environment)
+    paths.adopt(setting.environment)
     from harness.validate import validate
 
     outbox.send(validate(key))
@@ -263,7 +262,7 @@ def _keep(
     group: list[PlannedTrial], setting: Setting, events: Connection, orders: Connection
 ) -> None:
     """In the keeper's process: run the group in a worker, and send what happens."""
-    os.environ.update(setting.environment)
+    paths.adopt(setting.environment)
 
     def work(stopping: Callable[[], bool]) -> None:
         orders.close()
