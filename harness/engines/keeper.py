@@ -177,10 +177,11 @@ class _Keeper:
         return status if pid else None
 
     def _over_memory(self, limit: float) -> End | None:
-        processes = _family(self.worker)
-        if sum(_memory(p, "rss") for p in processes) <= limit:
+        if _used(self.worker, "rss") <= limit:
             return None  # this counts shared pages several times: a cheap upper bound
-        used = sum(_memory(p, "pss") for p in processes)
+        # Processes that end between two readings leave their shares to those read later, so that
+        # the first sum may be too large.
+        used = min(_used(self.worker, "pss") for _ in range(2))
         if used <= limit:
             return None
         return End("OutOfMemory", f"used {used / 1e9:.2f} GB, the limit is {limit / 1e9:.2f} GB")
@@ -204,6 +205,10 @@ def _family(worker: psutil.Process) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         return [worker, *worker.children(recursive=True)]
     return []
+
+
+def _used(worker: psutil.Process, kind: Literal["rss", "pss"]) -> int:
+    return sum(_memory(process, kind) for process in _family(worker))
 
 
 def _memory(process: psutil.Process, kind: Literal["rss", "pss"]) -> int:
