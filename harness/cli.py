@@ -100,7 +100,10 @@ def run(
     engine: Annotated[EngineName, typer.Option(help="Where trials run.")] = EngineName.local,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="That share each trial.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Lightning's: ddp, fsdp, …")] = None,
+    num_nodes: Annotated[
+        int | None, typer.Option(min=1, help="That share each trial; run this on each of them.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="Lightning's: ddp, …")] = None,
     precision: Annotated[str | None, typer.Option(help="Lightning's: bf16-mixed, …")] = None,
 ) -> None:
     """Run what is missing or stale, judge the claims, and write the paper's results page."""
@@ -111,10 +114,11 @@ def run(
     from harness.tracking import WandbTracker
 
     display = ProgressDisplay(console(stderr=True))
-    given = {"devices": devices, "strategy": strategy, "precision": precision}
-    trainer = {name: value for name, value in given.items() if value is not None}
+    given: dict[str, int | str | None] = {"devices": devices, "num_nodes": num_nodes}
+    given |= {"strategy": strategy, "precision": precision}
+    fabric = {name: value for name, value in given.items() if value is not None}
     request = Request(
-        paper, tier, jobs, seeds, variant or None, force, engine.value, accelerator, trainer
+        paper, tier, jobs, seeds, variant or None, force, engine.value, accelerator, fabric
     )
     tracker = WandbTracker(display.announce)
     outcome = reproduce(request, [display, tracker])

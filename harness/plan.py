@@ -142,13 +142,13 @@ def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str)
     return Settings(config, protocol, seeds, variant.deterministic)
 
 
-def with_trainer(paper: Paper, tier_name: str, trainer: Mapping[str, Any]) -> Paper:
-    """The paper with arguments of Lightning's Trainer for all trials of a tier.
+def with_fabric(paper: Paper, tier_name: str, fabric: Mapping[str, Any]) -> Paper:
+    """The paper with arguments of Lightning's Fabric for all trials of a tier.
 
     They are settings like any other, and so part of a trial's identity.
     """
     tier = tier_of(paper, tier_name)
-    override = Override(procedure={"init_args": {"trainer": dict(trainer)}})
+    override = Override(procedure={"init_args": {"fabric": dict(fabric)}})
     changed = tier.model_copy(update={"overrides": [*tier.overrides, override]})
     return paper.model_copy(update={"tiers": {**paper.tiers, tier_name: changed}})
 

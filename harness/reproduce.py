@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness import catalog, data, paths, plan, provenance
+from harness.engines import ranks
 from harness.engines.base import Engine, Event, Finished, Waiting
 from harness.engines.interrupts import stoppable
 from harness.plan import PlannedTrial
@@ -35,7 +36,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``trainer`` are arguments of Lightning's Trainer."""
+    """What the user asked for. ``fabric`` are arguments of Lightning's Fabric."""
 
     key: str
     tier: str = "cpu"
@@ -45,7 +46,7 @@ class Request:
     force: bool = False
     engine: Literal["local", "ray"] = "local"
     accelerator: str = "auto"
-    trainer: Mapping[str, Any] = field(default_factory=dict)
+    fabric: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,8 +94,8 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     """Like :func:`reproduce`, telling observers what happens."""
     original = paper = catalog.load(request.key)
     plan.tier_of(paper, request.tier)
-    if request.trainer:
-        paper = plan.with_trainer(paper, request.tier, request.trainer)
+    if request.fabric:
+        paper = plan.with_fabric(paper, request.tier, request.fabric)
     store = RecordStore(paths.records())
     chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
     trials = plan.plan(paper, request.tier, chosen, request.seeds, request.variants)
@@ -122,6 +123,8 @@ def _execute(
 ) -> list[Record]:
     """Run the trials that are not fresh; the failed records come back."""
     jobs = request.jobs or max(1, provenance.cores() // paper.tiers[request.tier].cpus)
+    if request.fabric.get("num_nodes", 1) > 1:
+        jobs = 1  # the nodes have to work on the same trial at the same time
     commit, dirty = provenance.checkout()
     roots = {
         source: root
@@ -171,7 +174,7 @@ def make_engine(request: Request, setting: Setting, store: RecordStore, jobs: in
     """The engine of this name, after checking the spec's classes in one of its workers."""
     from harness.engines.local import LocalEngine
 
-    engine: Engine = LocalEngine(setting, store, jobs)
+    engine: Engine = LocalEngine(setting, store, jobs, exclusive=ranks.node_rank() == 0)
     if request.engine == "ray":
         from harness.engines.ray import RayEngine
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import math
+import random
 import resource
 import sys
 import traceback
@@ -18,7 +20,7 @@ from harness import paths, provenance
 from harness.build import build, import_callable
 from harness.engines import ranks
 from harness.plan import PlannedTrial
-from harness.procedures.base import Outcome, Progress, Trial
+from harness.procedures.base import Outcome, Progress, Separately, Trial
 from harness.procedures.checkpoints import Checkpoints
 from harness.records import (
     Failure,
@@ -74,7 +76,8 @@ def run_group(
     """Run trials that share a process, write their records, and yield these.
 
     What the trials raise becomes a failed record; only interrupts and exits are let through. A
-    trial that several devices share is run by as many processes; the first one alone records it.
+    trial that several devices share is run by as many processes; the first one alone records it
+    (on each node, if several share it: their records are equal).
 
     Raises:
         Stopped: a trial saved its state because ``stopping``; it has no record.
@@ -83,72 +86,115 @@ def run_group(
     import torch
 
     torch.set_num_threads(setting.threads)
-    desks = [Desk.prepare(planned, setting, stopping) for planned in group]
-    rank = ranks.spread(_devices(group[0].config["procedure"]))
-    named = group[0].config["procedure"]["class_path"]
-    together = len(group) > 1 and hasattr(import_callable(named), "run_together")
-    for part in [desks] if together else [[desk] for desk in desks]:
-        yield from _run(part, setting, report if rank == 0 else None)
+    procedure = group[0].config["procedure"]
+    rank = ranks.spread(procedure.get("init_args", {}).get("fabric") or {})
+    told = report if rank == 0 else None
+    if len(group) > 1 and hasattr(import_callable(procedure["class_path"]), "run_together"):
+        desks = [Desk.prepare(planned, setting, stopping) for planned in group]
+        try:
+            yield from _run(desks, setting, told)
+            return
+        except Separately as reason:
+            print(f"one by one, and not together: {reason}")
+    for planned in group:
+        yield from _run([Desk.prepare(planned, setting, stopping)], setting, told)
 
 
 def _run(
     desks: Sequence[Desk], setting: Setting, report: Callable[[str, Progress], None] | None
 ) -> Iterator[Record]:
     """Run a trial, or seeds that are trained together; without ``report`` nothing is recorded."""
-    outcomes: list[Outcome] | Exception
     try:
         outcomes = _outcomes(desks, setting, report)
-        for outcome in outcomes:
-            refuse_non_finite(outcome)
     except Exception as error:
+        if isinstance(error, Separately) and len(desks) > 1:
+            raise
         traceback.print_exc()
-        outcomes = error
+        outcomes = [error] * len(desks)
     if report is None:
         return
     store = RecordStore(paths.records())
-    for index, desk in enumerate(desks):
-        seconds = desk.checkpoints.seconds / len(desks)
-        if isinstance(outcomes, Exception):
-            failure = failure_of(outcomes)
-            record = failed(desk.trial, setting, failure, desk.started, seconds)
-        else:
-            record = done(desk.trial, setting, outcomes[index], desk.started, seconds)
+    seconds = desks[0].checkpoints.seconds / len(desks)  # it alone holds their common state
+    for desk, outcome in zip(desks, outcomes, strict=True):
+        record = _recorded(desk, setting, outcome, seconds, len(desks))
         store.write(record)
         if record.status == "done":
             desk.clear()
         yield record
 
 
+def _recorded(
+    desk: Desk, setting: Setting, outcome: Outcome | Exception, seconds: float, together: int
+) -> Record:
+    if not isinstance(outcome, Exception):
+        try:
+            refuse_non_finite(outcome)
+        except NonFinite as error:
+            outcome = error
+    if isinstance(outcome, Exception):
+        return failed(desk.trial, setting, failure_of(outcome), desk.started, seconds)
+    return done(desk.trial, setting, outcome, desk.started, seconds, together)
+
+
 def _outcomes(
     desks: Sequence[Desk], setting: Setting, report: Callable[[str, Progress], None] | None
-) -> list[Outcome]:
-    procedure, trials = None, []
-    for desk in desks:
-        trial, dims = _open(desk, setting, report)
-        trials.append(trial)
-        procedure = procedure or build(desk.trial.config["procedure"], dims)
-    assert procedure is not None
+) -> list[Outcome | Exception]:
+    """Build what the spec names and run it; data that no seed changes is loaded once."""
+    loaded: dict[str, Any] = {}
+    trials = [_open(desk, setting, report, loaded) for desk in desks]
+    procedure = build(desks[0].trial.config["procedure"], _dims(trials[0].data))
     seed_all(trials[0].seed, "trial")
     if len(trials) > 1:
         return list(procedure.run_together(trials))
     return [procedure.run(trials[0])]
 
 
+def _dims(data: Any) -> dict[str, int]:
+    return dict(getattr(data, "dims", {}))
+
+
+def _data(planned: PlannedTrial, setting: Setting, loaded: dict[str, Any]) -> Any:
+    """What the dataset's callable returns, or returned before where it takes no seed."""
+    config = planned.config["data"]
+    if not config["class_path"]:
+        return None
+    given: dict[str, Any] = {"seed": planned.seed}
+    if planned.source:
+        given["root"] = setting.roots[planned.source]
+    key = json.dumps(config, sort_keys=True)
+    if key not in loaded:
+        seed_all(planned.seed, "data")
+        before = _generators()
+        data = build(config, given=given)
+        takes = inspect.signature(import_callable(config["class_path"])).parameters
+        if "seed" in takes or _generators() != before:
+            return data
+        loaded[key] = data
+    return loaded[key]
+
+
+def _generators() -> tuple[Any, ...]:
+    """States of the global random generators; they tell whether something was drawn."""
+    import numpy as np
+    import torch
+
+    numpy_state: Any = np.random.get_state(legacy=False)
+    keys, position = numpy_state["state"]["key"].tobytes(), numpy_state["state"]["pos"]
+    return random.getstate(), keys, position, torch.get_rng_state().numpy().tobytes()
+
+
 def _open(
-    desk: Desk, setting: Setting, report: Callable[[str, Progress], None] | None
-) -> tuple[Trial, dict[str, int]]:
+    desk: Desk,
+    setting: Setting,
+    report: Callable[[str, Progress], None] | None,
+    loaded: dict[str, Any],
+) -> Trial:
     """Load the data and make the trial that the procedure gets."""
     import torch
 
     planned = desk.trial
-    seed_all(planned.seed, "data")
-    config, data = planned.config, None
-    if config["data"]["class_path"]:
-        given: dict[str, Any] = {"seed": planned.seed}
-        if planned.source:
-            given["root"] = setting.roots[planned.source]
-        data = build(config["data"], given=given)
-    dims = dict(getattr(data, "dims", {}))
+    data = _data(planned, setting, loaded)
+    dims = _dims(data)
     curves = Curves(desk.folder / "curves.csv")
 
     def publish(progress: Progress) -> None:
@@ -156,24 +202,16 @@ def _open(
             curves.add(progress)
             report(planned.id, progress)
 
-    trial = Trial(
+    return Trial(
         seed=planned.seed,
         data=data,
-        model=lambda: build(config["model"], dims),
+        model=lambda: build(planned.config["model"], dims),
         device=torch.device(desk.accelerator),
         workdir=desk.folder,
         accelerator=desk.accelerator,
         report=publish,
         checkpoints=desk.checkpoints,
     )
-    return trial, dims
-
-
-def _devices(procedure: Mapping[str, Any]) -> int:
-    """Processes that the procedure's Trainer spreads over on this machine."""
-    trainer = procedure.get("init_args", {}).get("trainer") or {}
-    devices = trainer.get("devices", 1)
-    return devices if isinstance(devices, int) else 1
 
 
 @dataclass(frozen=True)
@@ -275,13 +313,21 @@ def refuse_non_finite(outcome: Outcome) -> None:
 
 
 def done(
-    trial: PlannedTrial, setting: Setting, outcome: Outcome, started: datetime, seconds: float
+    trial: PlannedTrial,
+    setting: Setting,
+    outcome: Outcome,
+    started: datetime,
+    seconds: float,
+    together: int = 1,
 ) -> Record:
+    """The record of a trial, which was trained ``together`` with others or by itself."""
     metrics = {
         name: value if isinstance(value, Measured) else Measured(value=float(value))
         for name, value in outcome.metrics.items()
     }
     record = _blank(trial, setting, started, seconds, "done")
+    if together > 1:
+        record.provenance.hardware["together"] = together
     return record.model_copy(update={"metrics": metrics, "series": dict(outcome.series)})
 
 

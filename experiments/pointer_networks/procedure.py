@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,23 +81,16 @@ class Pointing(Fit):
             constraint=self.constraint,
         )
 
-    def run(self, trial: Trial) -> Outcome:
-        built: list[nn.Module] = []
-
-        def model() -> nn.Module:
-            built.append(trial.model())
-            return built[-1]
-
-        fitted = super().run(replace(trial, model=model))
-        network = built[-1].to(trial.device).eval()
+    def measure(self, model: nn.Module, trial: Trial) -> Outcome:
+        """Decode the test sets by beam search."""
         problem: Problem = trial.data
-        metrics = means(self._measured(network, problem.test, trial.device))
+        metrics = means(self._measured(model, problem.test, trial.device))
         sizes = {
-            n: means(self._measured(network, problem.at(n), trial.device)) for n in self.test_points
+            n: means(self._measured(model, problem.at(n), trial.device)) for n in self.test_points
         }
         at = {f"{name}_at_{n}": v for n, found in sizes.items() for name, v in found.items()}
         series = {f"{name}_by_points": _over_points(sizes, name) for name in _in_all(sizes)}
-        return Outcome({**fitted.metrics, **metrics, **at}, {**fitted.series, **series})
+        return Outcome({**metrics, **at}, series)
 
     def _measured(self, network: nn.Module, split: Any, device: torch.device) -> dict[str, Tensor]:
         """Each metric, instance by instance; the network decodes in batches."""

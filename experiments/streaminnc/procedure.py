@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -49,18 +49,10 @@ class StreamedFit(Fit):
         own |= {"mae_full", "nrmse_long_history", "activation_nrmse"}
         return super().produces(init_args) | own
 
-    def run(self, trial: Trial) -> Outcome:
-        built: list[nn.Module] = []
-
-        def model() -> nn.Module:
-            built.append(trial.model())
-            return built[-1]
-
-        outcome = super().run(replace(trial, model=model))
-        net = built[-1].cpu().eval()
+    def measure(self, model: nn.Module, trial: Trial) -> Outcome:
+        net = model.cpu()
         assert isinstance(net, StreamableNet)
-        figures = streamed_figures(net, trial.data, self.misaligned_step)
-        return Outcome({**outcome.metrics, **figures}, outcome.series)
+        return Outcome(streamed_figures(net, trial.data, self.misaligned_step))
 
 
 def streamed_figures(

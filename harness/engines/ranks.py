@@ -1,24 +1,52 @@
 """Several processes for one trial, as Lightning's distributed strategies want them.
 
 Lightning would start the other ranks by running this program's command line again; here a worker
-forks them, before it has data, threads or a device in use.
+forks them, before it has data, threads or a device in use. Where several nodes share a trial, the
+same run is started on each of them, with the variables that torchrun and Lightning use:
+``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK``.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 from harness.engines.kernel import die_with_parent
 
+NEEDED = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
-def spread(count: int) -> int:
-    """Fork so that there are ``count`` processes; each gets its rank, and Lightning's variables."""
-    if count <= 1:
+
+def node_rank() -> int:
+    """Which of the nodes that share the trials this is."""
+    return int(os.environ.get("NODE_RANK", "0"))
+
+
+def spread(fabric: Mapping[str, Any]) -> int:
+    """Fork so that there is a process for each device of this node.
+
+    Args:
+        fabric: arguments of Lightning's Fabric, of which ``devices`` and ``num_nodes`` count.
+
+    Returns:
+        The process's rank on this node; Lightning's variables are set accordingly.
+
+    Raises:
+        ValueError: when several nodes are to share the trial, and no variables say where they are.
+    """
+    devices, nodes = fabric.get("devices", 1), fabric.get("num_nodes", 1)
+    count = devices if isinstance(devices, int) else 1
+    if count <= 1 and nodes <= 1:
         return 0
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
-    os.environ["MASTER_PORT"] = str(_free_port())
-    os.environ["NODE_RANK"] = "0"
+    if nodes > 1:
+        missing = [name for name in NEEDED if name not in os.environ]
+        if missing:
+            raise ValueError(f"several nodes share a trial by {', '.join(NEEDED)}; set them")
+    else:
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        os.environ["MASTER_PORT"] = str(_free_port())
+        os.environ["NODE_RANK"] = "0"
     rank = 0
     for other in range(1, count):
         if os.fork() == 0:

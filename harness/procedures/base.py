@@ -93,6 +93,10 @@ class Procedure(Protocol):
         ...
 
 
+class Separately(RuntimeError):
+    """``run_together`` cannot train these trials together: they are run one by one instead."""
+
+
 class Diverged(RuntimeError):
     """A loss or parameter became NaN or infinite."""
 

@@ -57,20 +57,20 @@ def without_noise(unruly, edit_unruly):
 
 def test_two_processes_measure_what_one_does(without_noise) -> None:
     request = {"seeds": 1, "variants": ["net"]}
-    trainer = {"devices": 2, "strategy": "ddp"}
+    fabric = {"devices": 2, "strategy": "ddp"}
     one = run(Request("unruly", "cpu", **request))
-    two = run(Request("unruly", "cpu", **request, trainer=trainer))
+    two = run(Request("unruly", "cpu", **request, fabric=fabric))
     assert not one.failed and not two.failed
     records = {r.trial: r for r in RecordStore(paths.records()).records()}
     assert len(records) == 2, "trials of their own, and neither is mistaken for the other"
-    shared = [r for r in records.values() if "trainer" in r.config["procedure"]["init_args"]]
+    shared = [r for r in records.values() if "fabric" in r.config["procedure"]["init_args"]]
     (alone,) = [r for r in records.values() if r not in shared]
     assert shared[0].metrics["train_loss"] != alone.metrics["train_loss"], "sums differ in order"
     for name, series in alone.series.items():
         assert shared[0].series[name].y == pytest.approx(series.y, rel=TOLERANCE), name
-    assert two.verdicts == run(Request("unruly", "cpu", **request, trainer=trainer)).verdicts
+    assert two.verdicts == run(Request("unruly", "cpu", **request, fabric=fabric)).verdicts
 
 
-def test_a_procedure_without_trainer_says_so(unruly) -> None:
-    outcome = run(Request("unruly", "smoke", seeds=1, variants=["well"], trainer={"devices": 2}))
-    assert "no argument 'trainer'" in outcome.failed[0].error.message
+def test_a_procedure_without_fabric_says_so(unruly) -> None:
+    outcome = run(Request("unruly", "smoke", seeds=1, variants=["well"], fabric={"devices": 2}))
+    assert "no argument 'fabric'" in outcome.failed[0].error.message
