@@ -36,7 +36,25 @@ class StepNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, features) -> the same shape."""
-        return torch.stack([super(StepNorm, self).forward(step) for step in x.unbind(1)], dim=1)
+        if not self.training:
+            return super().forward(x.flatten(0, 1)).view_as(x)
+        steps = x.shape[1]
+        weight, bias = self.weight.repeat(steps), self.bias.repeat(steps)
+        normal = F.batch_norm(x.flatten(1), None, None, weight, bias, True, eps=self.eps)
+        self._track(x)
+        return normal.view_as(x)
+
+    @torch.no_grad()
+    def _track(self, x: Tensor) -> None:
+        """Update the running statistics by one step after the other, in closed form."""
+        steps = x.shape[1]
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        kept = (1 - self.momentum) ** torch.arange(steps - 1, -1, -1, device=x.device)
+        share = self.momentum * kept[:, None]
+        for running, now in ((self.running_mean, x.mean(0)), (self.running_var, x.var(0))):
+            assert running is not None
+            running.mul_((1 - self.momentum) ** steps).add_((share * now).sum(0))
+        self.num_batches_tracked += steps
 
 
 def pool_steps(x: Tensor, pool: Pool) -> Tensor:

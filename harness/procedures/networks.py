@@ -72,6 +72,18 @@ class Objective(nn.Module):
         return self.fit.training_loss(self.model, batch)
 
 
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Update all parameters by one kernel where torch has one and the spec leaves it open.
+
+    For a network of some width this is half of the time of a step on a CPU.
+    """
+    for group in optimizer.param_groups:
+        floating = all(parameter.is_floating_point() for parameter in group["params"])
+        if floating and group.get("fused", False) is None and group["foreach"] is None:
+            group["fused"] = True
+    return optimizer
+
+
 class Single:
     """One model, on as many devices as Fabric was given."""
 
@@ -81,7 +93,7 @@ class Single:
         seed_all(trial.seed, "model")
         self.model = trial.model()
         self.objective = fabric.setup_module(Objective(fit, self.model))
-        self.optimizer = fit.optimizer(self.model.parameters())
+        self.optimizer = fused(fit.optimizer(self.model.parameters()))
         self._optimizer: Any = fabric.setup_optimizers(self.optimizer)
         self._training: Batches | None = None
 

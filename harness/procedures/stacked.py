@@ -13,7 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from harness.data.splits import Batch, Tensors
 from harness.procedures.base import Separately, Trial
 from harness.procedures.batches import Batches
-from harness.procedures.networks import Objective
+from harness.procedures.networks import Objective, fused
 from harness.seeding import seed_all
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Stacked:
             raise Separately(str(error)) from error
         self.base = copy.deepcopy(self.alone[0])
         trained = [p for p in self.parameters.values() if p.requires_grad]
-        self.optimizer = fit.optimizer(iter(trained))
+        self.optimizer = fused(fit.optimizer(iter(trained)))
         if type(self.optimizer) not in ELEMENTWISE:
             raise Separately(f"{type(self.optimizer).__name__} does not work element by element")
 

@@ -122,6 +122,24 @@ def test_step_norm_takes_statistics_per_step_and_shares_running_ones() -> None:
     torch.testing.assert_close(norm.running_mean, expected)
 
 
+def test_steps_are_normalised_as_one_after_the_other() -> None:
+    """As torch's layer does that is called step by step: outputs, gradients, statistics."""
+    norm, reference = StepNorm(WIDTH), nn.BatchNorm1d(WIDTH)
+    for layer in (norm, reference):
+        nn.init.constant_(layer.weight, 1.5)
+        nn.init.constant_(layer.bias, -0.5)
+    for seed in range(3):
+        x = videos(seed) * torch.arange(1, STEPS + 1)[None, :, None]
+        expected = torch.stack([reference(step) for step in x.unbind(1)], dim=1)
+        found = norm(x)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        found.pow(3).mean().backward()
+        expected.pow(3).mean().backward()
+    torch.testing.assert_close(norm.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.state_dict(), reference.state_dict(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.eval()(x)[:, 3], reference.eval()(x[:, 3]))
+
+
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_pooling_the_whole_video_is_blind_to_order(pool: str) -> None:
     model = seeded(Pooled, WIDTH, CLASSES, pool=pool).eval()
