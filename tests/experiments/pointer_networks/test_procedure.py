@@ -7,6 +7,7 @@ import torch
 from experiments.pointer_networks.data import Problem, convex_hull, delaunay, tsp
 from experiments.pointer_networks.model import PointerNetwork
 from experiments.pointer_networks.procedure import Pointing, Solve, longest_output
+from experiments.pointer_networks.throughput import Throughput
 from harness.procedures.base import Outcome, Trial
 
 SETTINGS: dict[str, Any] = {"batch_size": 32, "clip_norm": 2.0}
@@ -47,6 +48,23 @@ def test_metrics_come_from_the_trained_weights(tmp_path: Path) -> None:
     outcome = procedure.run(trial(data, tmp_path))
     # Without further beams, the last point of the greedy curve and the metric are one thing.
     assert value(outcome, "accuracy") == pytest.approx(outcome.series["accuracy"].y[-1])
+
+
+def test_speed_counts_target_tokens_over_the_time_between_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 12.0, 15.0, 20.0])
+    monkeypatch.setattr("experiments.pointer_networks.throughput.time.perf_counter", clock.__next__)
+    data = convex_hull([4], train_size=96, test_size=10)  # three batches
+    procedure = Throughput(task="hull", epochs=1, **SETTINGS)
+    outcome = procedure.run(trial(data, tmp_path))
+    counted = sum(int(tokens) for _, tokens in procedure.marks[:2])
+    assert 64 * 4 <= counted <= 64 * 6, "a hull of three or four points is closed, then ended"
+    assert value(outcome, "tokens_per_second") == counted / 5
+    assert "tokens_per_second" in Throughput.produces({"task": "hull"})
+    with pytest.raises(ValueError, match="single batch"):
+        few = convex_hull([4], train_size=32, test_size=10)
+        Throughput(task="hull", epochs=1, **SETTINGS).run(trial(few, tmp_path))
 
 
 def test_an_untrained_network_s_tours_are_valid_but_long(tmp_path: Path) -> None:
