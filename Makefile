@@ -26,7 +26,7 @@ $(VENV)/.installed-%: $(call stamp,)
 	@$(call install,$*)
 	@touch $@
 
-.PHONY: help setup reproduce test lint validate list status leaderboard nightly verify chaos audit
+.PHONY: help setup reproduce test lint validate list status leaderboard nightly verify chaos benchmark audit
 
 help: ## Show this help
 	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n] [ENGINE=local|ray]"
@@ -68,6 +68,9 @@ verify: $(call stamp,$(extra)) ## Run recorded trials of PAPER at TIER again and
 
 chaos: $(call stamp,dev) ## Interrupt runs at random moments, compare, and write docs/robustness.md
 	@$(BIN)/python scripts/chaos.py $(or $(PAPER),tslstm exact_permutations pointer_networks) --tier smoke
+
+benchmark: $(call stamp,dev) ## Measure what the harness costs (PARTS="start sweep …"), and write results/benchmark.md
+	@$(BIN)/python -m scripts.benchmark $(PARTS)
 
 audit: $(call stamp,audit) ## List licences, and look for known vulnerabilities (needs the network)
 	@$(BIN)/python scripts/licences.py

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING
 
 from harness import paths, yamlfile
-from harness.spec import KEY, QUANTITIES, Paper
+
+if TYPE_CHECKING:
+    from harness.spec import Paper
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,12 @@ def spec_path(key: str) -> Path:
     Raises:
         UnknownPaper: naming the nearest keys.
     """
+    from harness.spec import KEY
+
     path = paths.experiments() / key / "spec.yaml"
     if not re.match(KEY, key) or not path.is_file():
+        from difflib import get_close_matches
+
         close = get_close_matches(key, paper_keys(), n=3, cutoff=0.4)
         hint = (
             f"did you mean {' or '.join(close)}?"
@@ -82,6 +84,10 @@ def read(path: Path) -> tuple[Paper, yamlfile.YamlFile]:
     Raises:
         SpecError: with every problem found.
     """
+    from pydantic import ValidationError  # not needed to list papers, and slow to import
+
+    from harness.spec import Paper
+
     try:
         source = yamlfile.load(path)
     except yamlfile.YamlError as error:
@@ -89,73 +95,11 @@ def read(path: Path) -> tuple[Paper, yamlfile.YamlFile]:
     try:
         paper = Paper.model_validate(source.data)
     except ValidationError as error:
-        raise SpecError([_explain(source, dict(e)) for e in error.errors()]) from error
+        from harness.misfits import explain
+
+        problems = [explain(source.data, dict(e)) for e in error.errors()]
+        raise SpecError([Problem(path, source.line(w), m) for w, m in problems]) from error
     if paper.key != path.parent.name:
         message = f"key {paper.key!r} must be the folder's name {path.parent.name!r}"
         raise SpecError([Problem(path, source.line(["key"]), message)])
     return paper, source
-
-
-def _explain(source: yamlfile.YamlFile, error: dict[str, Any]) -> Problem:
-    """A pydantic error as one line: where, what, and the nearest valid key."""
-    where = _within_data(source.data, error["loc"])
-    shown = ".".join(map(str, where)) or "the spec"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = f"unknown key{_nearest(error['loc'])}"
-    elif error["type"] == "missing":
-        shown = ".".join(map(str, error["loc"]))
-        message = "this key is required"
-    elif error["type"] == "literal_error":
-        message = f"{message}, not {error['input']!r}"
-    return Problem(source.path, source.line(where), f"{shown}: {message}")
-
-
-def _within_data(data: Any, loc: tuple[int | str, ...]) -> list[int | str]:
-    """The part of an error's location that exists in the file: union tags are left out."""
-    where: list[int | str] = []
-    for step in loc:
-        if where and where[-1] == "quantity" and step in QUANTITIES:
-            continue
-        in_list = isinstance(data, list) and isinstance(step, int) and step < len(data)
-        if in_list or (isinstance(data, Mapping) and step in data):
-            data = data[step]
-            where.append(step)
-    return where
-
-
-def _nearest(loc: tuple[int | str, ...]) -> str:
-    known = _fields_at(loc[:-1])
-    close = get_close_matches(str(loc[-1]), known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(known)}" if known else ""
-
-
-def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields that the schema knows at a location, found through annotations."""
-    if loc and str(loc[-1]) in QUANTITIES and "quantity" in loc:
-        return _aliases(QUANTITIES[str(loc[-1])])
-    model: type[BaseModel] | None = Paper
-    for step in loc:
-        if model is None or isinstance(step, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if step in (n, f.alias)), None)
-        if field is not None:
-            model = _model_in(field.annotation)
-    return _aliases(model) if model else []
-
-
-def _aliases(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The first pydantic model inside an annotation such as ``dict[Key, Variant]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None

@@ -107,8 +107,8 @@ def run(
     precision: Annotated[str | None, typer.Option(help="Lightning's: bf16-mixed, …")] = None,
 ) -> None:
     """Run what is missing or stale, judge the claims, and write the paper's results page."""
+    from harness.report.console import console
     from harness.report.progress import ProgressDisplay
-    from harness.report.terminal import console
     from harness.reproduce import Request
     from harness.reproduce import run as reproduce
     from harness.tracking import WandbTracker
@@ -130,8 +130,9 @@ def run(
 
 def _report(outcome: Reproduction) -> None:
     from harness import paths
+    from harness.report.console import console
     from harness.report.markdown import write_paper
-    from harness.report.terminal import console, verdict_table
+    from harness.report.terminal import verdict_table
 
     out = console()
     out.print(verdict_table(outcome.paper, outcome.verdicts, out.width))
@@ -200,8 +201,9 @@ def results(
 ) -> None:
     """Show verdicts from the records, without running anything."""
     from harness import catalog
+    from harness.report.console import console
     from harness.report.rows import verdict_rows
-    from harness.report.terminal import console, verdict_table
+    from harness.report.terminal import verdict_table
     from harness.results import verdicts
 
     if form is not None:
@@ -350,6 +352,8 @@ def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets.")]) -
         with download_display(name) as report:
             root = data.fetch(name, report)
         typer.echo(f"{name}: {root}")
+        if remark := data.remark(name):
+            typer.echo(f"{name}: {remark}: the checksums of these files are compared from now on")
 
 
 @data_app.command("verify")
@@ -363,19 +367,20 @@ def data_verify(
     for name in names or [n for n in data.catalogue() if data.locate(n)]:
         problems = data.verify(name)
         wrong += len(problems)
-        typer.echo(f"{name}: {'ok' if not problems else ''}{'; '.join(map(str, problems))}")
+        found = "; ".join(map(str, problems)) or ", ".join(filter(None, ["ok", data.remark(name)]))
+        typer.echo(f"{name}: {found}")
     if wrong:
         raise typer.Exit(NO_DATA)
 
 
 def _print(renderable: Any) -> None:
-    from harness.report.terminal import console
+    from harness.report.console import console
 
     console().print(renderable)
 
 
 def _width() -> int:
-    from harness.report.terminal import console
+    from harness.report.console import console
 
     return console().width
 

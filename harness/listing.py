@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness import catalog, paths
-from harness.spec import Paper
+from harness import catalog, paths, yamlfile
+
+if TYPE_CHECKING:
+    from harness.spec import Paper
 
 Row = dict[str, Any]
 
 
 def papers() -> list[Row]:
     """Every paper: key, title, year, task and how many claims, variants and tiers it has."""
-    rows = []
-    for key in catalog.paper_keys():
-        paper = catalog.load(key)
-        rows.append(
-            {
-                "key": key,
-                "title": paper.title,
-                "year": paper.year,
-                "task": paper.task,
-                "claims": len(paper.claims),
-                "variants": len(paper.variants),
-                "tiers": list(paper.tiers),
-                "extra": paper.extra,
-            }
-        )
-    return rows
+    return [_glance(key) or _row(key) for key in catalog.paper_keys()]
+
+
+def _glance(key: str) -> Row | None:
+    """A paper's row from the outline of its spec alone; ``None`` if that does not suffice."""
+    try:
+        found = yamlfile.outline(paths.experiments() / key / "spec.yaml")
+    except yamlfile.YamlError:
+        return None
+    kinds = {"title": str, "year": str, "task": str, "claims": int, "variants": list, "tiers": list}
+    row: Row = {"key": key} | {name: found.get(name) for name in kinds}
+    plain = all(isinstance(row[name], kind) for name, kind in kinds.items())
+    extra = found.get("extra")
+    if not plain or not row["year"].isdecimal() or extra in ("", "~", "null"):
+        return None
+    return row | {"year": int(row["year"]), "variants": len(row["variants"]), "extra": extra}
+
+
+def _row(key: str) -> Row:
+    spec = catalog.load(key)
+    return {
+        "key": key,
+        "title": spec.title,
+        "year": spec.year,
+        "task": spec.task,
+        "claims": len(spec.claims),
+        "variants": len(spec.variants),
+        "tiers": list(spec.tiers),
+        "extra": spec.extra,
+    }
 
 
 def table(rows: Sequence[Row], width: int) -> Any:
@@ -123,22 +139,24 @@ def datasets() -> list[Row]:
             "size": entry.size,
             "licence": entry.licence,
             "homepage": entry.homepage,
-            "where": _where(name),
+            "where": "here" if data.locate(name) else "missing",
+            "remark": data.remark(name),
         }
         for name, entry in data.catalogue().items()
     ]
 
 
-def _where(name: str) -> str:
-    """In words: on this machine, or how it would come here."""
+def dataset_table(rows: Sequence[Row]) -> Any:
     from harness import data
 
-    return "here" if data.locate(name) else "missing"
-
-
-def dataset_table(rows: Sequence[Row]) -> Any:
-    shown = [row | {"size": f"{row['size'] / 1e6:,.1f} MB"} for row in rows]
+    known = data.catalogue()
+    shown = [row | {"size": known[row["name"]].megabytes, "where": _where(row)} for row in rows]
     return _grid(shown, ["name", "title", "size", "where"])
+
+
+def _where(row: Row) -> str:
+    here = row["where"] == "here" and row["remark"]
+    return f"here, {row['remark']}" if here else str(row["where"])
 
 
 def _grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+_CODE = Path(__file__).resolve().parents[1]
 
 
 def root() -> Path:
     """The project folder: it holds experiments/, results/ and runs/."""
     named = os.environ.get("HARNESS_ROOT")
-    return Path(named).resolve() if named else Path(__file__).resolve().parents[1]
+    return _resolved(os.path.abspath(named)) if named else _CODE
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(path: str) -> Path:
+    """Without symbolic links; remembered, for planning asks where things are at every trial."""
+    return Path(path).resolve()
 
 
 def environment() -> dict[str, str]:
@@ -32,7 +41,7 @@ def experiments() -> Path:
 def results() -> Path:
     """Committed results; ``HARNESS_RESULTS`` names another folder (for trying things out)."""
     named = os.environ.get("HARNESS_RESULTS")
-    return Path(named).resolve() if named else root() / "results"
+    return _resolved(os.path.abspath(named)) if named else root() / "results"
 
 
 def records() -> Path:
@@ -42,4 +51,4 @@ def records() -> Path:
 def runs() -> Path:
     """Working files: checkpoints, curves, logs. Not committed."""
     named = os.environ.get("HARNESS_RUNS")
-    return Path(named).resolve() if named else root() / "runs"
+    return _resolved(os.path.abspath(named)) if named else root() / "runs"

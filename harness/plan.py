@@ -28,7 +28,8 @@ class PlannedTrial:
     """One trial, with everything that a worker needs to run it.
 
     ``id`` hashes what is measured (settings, dataset and its fingerprint, fold, seed); ``code``
-    fingerprints how. Limits (time, memory, processors) belong to neither.
+    fingerprints how, and ``contents`` which version of data whose checksums only this machine
+    knows. Limits (time, memory, processors) belong to none of them.
     """
 
     id: str
@@ -47,6 +48,7 @@ class PlannedTrial:
     memory: float | None
     cpus: int
     gpus: float
+    contents: str = ""
 
     @property
     def label(self) -> str:
@@ -245,7 +247,7 @@ def make_trial(
     Args:
         code_of: fingerprint of the code behind class paths; a caller with many trials caches it.
     """
-    from harness.data import fingerprint
+    from harness.data import contents, fingerprint
 
     tier, source = paper.tiers[tier_name], paper.datasets[dataset].source
     config = merge(resolved.config, {"data": {"init_args": fold}} if fold else {})
@@ -267,6 +269,7 @@ def make_trial(
         memory=tier.memory,
         cpus=tier.cpus,
         gpus=tier.gpus,
+        contents=contents(source) if source else "",
     )
 
 
@@ -291,13 +294,19 @@ def identity(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def outdated(trial: PlannedTrial, record: Record) -> bool:
+    """Whether code, or data that are known by their contents alone, are not those of the record."""
+    made = record.provenance
+    return made.code != trial.code or trial.contents not in ("", made.data)
+
+
 def state(trial: PlannedTrial, record: Record | None) -> State:
     """Whether a trial needs to be run: everything but ``fresh`` does."""
     if record is None:
         return "missing"
     if record.status != "done":
         return "failed"
-    return "fresh" if record.provenance.code == trial.code else "stale"
+    return "stale" if outdated(trial, record) else "fresh"
 
 
 def states(trials: Iterable[PlannedTrial], store: RecordStore) -> dict[str, State]:

@@ -94,6 +94,8 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     """Like :func:`reproduce`, telling observers what happens."""
     original = paper = catalog.load(request.key)
     plan.tier_of(paper, request.tier)
+    if problem := ranks.unmet(request.fabric):
+        raise plan.PlanError(problem)
     if request.fabric:
         paper = plan.with_fabric(paper, request.tier, request.fabric)
     store = RecordStore(paths.records())
@@ -215,8 +217,11 @@ def available_data(
             instead = f"using {choice.dataset}" if choice.dataset else "nothing stands in for it"
             fetch_it = f"`harness data fetch {paper.datasets[missing].source}` gets it or says how"
             announce(f"{missing} is not on this machine: {instead} ({fetch_it})")
-        if choice.dataset is not None:
-            chosen.setdefault(choice.dataset, roots[choice.dataset])
+        if choice.dataset is not None and choice.dataset not in chosen:
+            chosen[choice.dataset] = roots[choice.dataset]
+            source = paper.datasets[choice.dataset].source
+            if remark := data.remark(source) if source else "":
+                announce(f"{choice.dataset} is {remark}")
     if not chosen:
         first = next(iter(reasons))
         raise data.DataUnavailable(paper.datasets[first].source or first, reasons[first])

@@ -373,7 +373,7 @@ def _blank(
         config=trial.config,
         provenance=Provenance(
             code=trial.code,
-            data=trial.data,
+            data=trial.contents or trial.data,
             commit=setting.commit,
             dirty=setting.dirty,
             versions=provenance.versions(),

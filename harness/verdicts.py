@@ -57,7 +57,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Current:
-    """A record that the spec still asks for; ``stale`` if its code changed since."""
+    """A record that the spec still asks for; ``stale`` if its code or data changed since."""
 
     record: Record
     stale: bool
@@ -67,7 +67,7 @@ def current(paper: Paper, tier: str, records: Iterable[Record]) -> list[Current]
     """Those records of a tier that still belong to the spec."""
     trial_of = plan.planner(paper)
     pairs = ((r, trial_of(r)) for r in records if r.tier == tier)
-    return [Current(r, t.code != r.provenance.code) for r, t in pairs if t is not None]
+    return [Current(r, plan.outdated(t, r)) for r, t in pairs if t is not None]
 
 
 def judge(

@@ -82,21 +82,22 @@ def verify(
     ]
     if not pairs:
         raise plan.PlanError(f"{key} has no record at the tier {tier!r} that could be verified")
-    again = _measure([trial for trial, _ in pairs], [r for _, r in pairs], jobs, watch)
+    again = _measure(pairs, paper.tiers[tier].together, jobs, watch)
     return [compare(t, r, again.get(t.id), tolerance, leave_out) for t, r in pairs]
 
 
 def _measure(
-    trials: Sequence[PlannedTrial],
-    records: Sequence[Record],
+    pairs: Sequence[tuple[PlannedTrial, Record]],
+    together: int,
     jobs: int | None,
     watch: Callable[[Event], None],
 ) -> dict[str, Record]:
-    """Run the trials in a scratch folder, each with as many threads as its record had."""
+    """Run the trials in a scratch folder, grouped as the tier says, with as many threads as their
+    records had."""
     by_threads: dict[int, list[PlannedTrial]] = defaultdict(list)
-    for trial, record in zip(trials, records, strict=True):
+    for trial, record in pairs:
         by_threads[int(record.provenance.hardware.get("threads", 1))].append(trial)
-    sources = {trial.source for trial in trials if trial.source}
+    sources = {trial.source for trial, _ in pairs if trial.source}
     roots = {name: data.resolve(name, fetch_missing=True) for name in sources}
     commit, dirty = provenance.checkout()
     found: dict[str, Record] = {}
@@ -104,11 +105,11 @@ def _measure(
         folders = {"HARNESS_RESULTS": f"{scratch}/results", "HARNESS_RUNS": f"{scratch}/runs"}
         environment = paths.environment() | {"HARNESS_ROOT": str(paths.root())} | folders
         store = RecordStore(Path(scratch) / "results" / "records")
-        for threads, group in by_threads.items():
+        for threads, trials in by_threads.items():
             setting = Setting(roots, threads, "auto", commit, dirty, True, environment)
             workers = jobs or max(1, provenance.cores() // threads)
             engine = LocalEngine(setting, store, workers, exclusive=False)
-            for event in engine.run([[trial] for trial in group]):
+            for event in engine.run(plan.groups(trials, together)):
                 watch(event)
                 if isinstance(event, Finished):
                     found[event.trial.id] = event.record
@@ -138,11 +139,11 @@ def compare(
 
 
 def environment(recorded: Record, measured: Record) -> list[str]:
-    """What in code, versions and hardware is not as it was."""
+    """What in code, data, versions and hardware is not as it was."""
     one, other = recorded.provenance, measured.provenance
-    hardware = ("cpu", "os", "threads", "accelerator")
-    before: dict[str, object] = {"code": one.code, **one.versions}
-    after: dict[str, object] = {"code": other.code, **other.versions}
+    hardware = ("cpu", "os", "threads", "accelerator", "together")
+    before: dict[str, object] = {"code": one.code, "data": one.data, **one.versions}
+    after: dict[str, object] = {"code": other.code, "data": other.data, **other.versions}
     before |= {name: one.hardware.get(name, "none") for name in hardware}
     after |= {name: other.hardware.get(name, "none") for name in hardware}
     return [

@@ -7,7 +7,7 @@ values after expanding aliases are bounded, so that a hostile file is refused an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ MAX_DIGITS = 400
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Location = tuple[str | int, ...]
+_TEXT = "tag:yaml.org,2002:str"
+_NUMERIC = frozenset("+-.0123456789")  # what a number may begin with
 
 
 class YamlError(ValueError):
@@ -53,12 +55,7 @@ def load(path: Path) -> YamlFile:
     Raises:
         YamlError: for anything but plain, bounded, well-formed data.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise YamlError(f"cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise YamlError(f"{len(raw):,} bytes; a spec has at most {MAX_BYTES:,}")
+    raw = _bytes(path)
     _refuse_deep_nesting(raw)
     try:
         node = yaml.compose(raw, Loader=_Loader)
@@ -67,6 +64,69 @@ def load(path: Path) -> YamlFile:
     reader = _Reader()
     data = reader.build(node, (), 0) if node is not None else None
     return YamlFile(path, data, reader.lines)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise YamlError(f"cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        raise YamlError(f"{len(raw):,} bytes; a spec has at most {MAX_BYTES:,}")
+    return raw
+
+
+Outline = dict[str, str | list[str] | int]
+
+
+def outline(path: Path) -> Outline:
+    """The outermost level of a mapping, read several times faster than the whole.
+
+    Texts and numbers as they are written, the names in a mapping, how many items a sequence has.
+
+    Raises:
+        YamlError: the file cannot be read, is not well-formed, or has an alias on that level.
+    """
+    found = Outline()
+    try:
+        events = iter(yaml.parse(_bytes(path), Loader=_Loader))
+        while not isinstance(event := next(events), yaml.NodeEvent):
+            pass
+        if not isinstance(event, yaml.MappingStartEvent):
+            raise YamlError("not a mapping", _line(event.start_mark))
+        while not isinstance(key := next(events), yaml.MappingEndEvent):
+            if not isinstance(key, yaml.ScalarEvent):
+                raise YamlError("a key is not text", _line(key.start_mark))
+            value = next(events)
+            if isinstance(value, yaml.ScalarEvent):
+                found[key.value] = value.value
+            elif isinstance(value, yaml.MappingStartEvent):
+                found[key.value] = _inside(events)[::2]
+            elif isinstance(value, yaml.SequenceStartEvent):
+                found[key.value] = len(_inside(events))
+            else:
+                raise YamlError("an alias", _line(value.start_mark))
+    except StopIteration:
+        raise YamlError("not a mapping") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from error
+    return found
+
+
+def _inside(events: Iterator[yaml.Event]) -> list[str]:
+    """What stands directly in a collection, up to its end; only texts and numbers are named."""
+    inside, depth = [], 1
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            if depth == 0:
+                break
+            continue
+        if depth == 1:
+            inside.append(event.value if isinstance(event, yaml.ScalarEvent) else "")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+    return inside
 
 
 def _refuse_deep_nesting(raw: bytes) -> None:
@@ -131,6 +191,9 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.Node) -> Any:
+        is_text = isinstance(node, yaml.ScalarNode) and node.tag == _TEXT
+        if is_text and (node.style or node.value[:1] not in _NUMERIC):  # type: ignore[attr-defined]
+            return node.value
         line = node.start_mark.line + 1
         if not isinstance(node, yaml.ScalarNode) or not node.tag.startswith("tag:yaml.org,2002:"):
             raise YamlError(f"{node.tag} is not plain data", line)

@@ -8,6 +8,7 @@ what they return, in :mod:`harness.data.splits`.
 from harness.data.entries import Entry, catalogue, fingerprint
 from harness.data.errors import CorruptData, DataUnavailable
 from harness.data.fetching import fetch
+from harness.data.first_use import contents, remark
 from harness.data.integrity import Problem
 from harness.data.obtain import resolve, verify
 from harness.data.places import locate
@@ -18,9 +19,11 @@ __all__ = [
     "Entry",
     "Problem",
     "catalogue",
+    "contents",
     "fetch",
     "fingerprint",
     "locate",
+    "remark",
     "resolve",
     "verify",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from harness.data.integrity import hash_file
 
 Report = Callable[[str, int, int], None]
 
@@ -33,13 +34,13 @@ class Target:
         path: where the file goes; ``<path>.part`` holds it until it is whole and checked.
         most: bytes at which the transfer is given up.
         size: exact bytes, where known.
-        sha256: checksum, where known.
+        checksum: as a listing has it; empty where there is none.
     """
 
     path: Path
     most: int
     size: int | None = None
-    sha256: str | None = None
+    checksum: str = ""
 
     @property
     def part(self) -> Path:
@@ -102,6 +103,8 @@ def _transfer(http: httpx.Client, url: str, target: Target, report: Report | Non
     headers = {"Range": f"bytes={done}-"} if done else {}
     try:
         with http.stream("GET", url, headers=headers) as response:
+            if url.startswith("https:") and response.url.scheme != "https":
+                raise DownloadFailed(f"{url} leads to an address that is not encrypted")
             done = _start(response, done, target, url)
             _receive(response, done, target, url, report)
     except (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError) as error:
@@ -162,10 +165,9 @@ def _accept(url: str, target: Target) -> None:
     if target.size is not None and size != target.size:
         target.part.unlink(missing_ok=True)
         raise DownloadFailed(f"{url}: {size} bytes instead of {target.size}")
-    if target.sha256 is not None:
-        with target.part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != target.sha256:
+    if target.checksum:
+        found = hash_file(target.part, target.checksum)
+        if found != target.checksum:
             target.part.unlink()
-            raise DownloadFailed(f"{url}: sha256 {found} instead of {target.sha256}")
+            raise DownloadFailed(f"{url}: checksum {found} instead of {target.checksum}")
     target.part.replace(target.path)

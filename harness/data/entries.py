@@ -1,11 +1,12 @@
 """The catalogue of public data sets: ``catalog.yaml`` and the checksums beside it.
 
-A data set is a *tree*: relative paths with sizes and sha256 sums, listed in
-``checksums/<name>.txt``, one ``<sha256> <bytes> <path>`` a line. A path that ends in ``/`` stands
+A data set is a *tree*: relative paths with sizes and checksums, listed in
+``checksums/<name>.txt``, one ``<checksum> <bytes> <path>`` a line. A path that ends in ``/`` stands
 for a folder of many small files; its line is ``<listing hash> <bytes> <path>/ <files>`` (see
 :func:`harness.data.integrity.hash_folder`). Where the tree comes from (``sources``) and in which
 other form a mirror may hold it (``packed``) is said in the entry; whatever the route, the tree
-is the same, byte for byte.
+is the same, byte for byte. Files without any published checksum are named in the entry itself
+(``provided``); see :mod:`harness.data.first_use`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from harness import yamlfile
 from harness.data.errors import DataUnavailable
 
 FOLDER = Path(__file__).parent
-SHA256 = re.compile(r"^[0-9a-f]{64}$")
+CHECKSUM = re.compile(r"[0-9a-f]{64}|git:[0-9a-f]{40}|md5:[0-9a-f]{32}")
 
 
 class _Strict(BaseModel):
@@ -34,11 +35,18 @@ class _Strict(BaseModel):
 
 @dataclass(frozen=True)
 class File:
-    """One file of a tree: relative path, bytes, sha256 of its content."""
+    """One file of a tree.
+
+    Attributes:
+        path: relative path.
+        size: bytes; ``None`` where nobody has published them (``-`` in a listing).
+        checksum: the content's sha256 in hexadecimal; or, where its publisher gives no other,
+            ``git:`` with the id of a git blob, or ``md5:``. Empty if there is none.
+    """
 
     path: str
-    size: int
-    sha256: str
+    size: int | None
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,13 @@ class Folder:
     Attributes:
         path: relative path, without a slash at the end.
         size: bytes of all files together.
-        sha256: hash of the sorted listing ``<sha256>  <path below the folder>``.
+        checksum: hash of the sorted listing ``<sha256>  <path below the folder>``.
         count: number of files.
     """
 
     path: str
     size: int
-    sha256: str
+    checksum: str
     count: int
 
 
@@ -85,7 +93,7 @@ class Source(_Strict):
             match (the format is told by its content).
         strip: leading folder of the archive's members, removed.
         into: folder of the tree in which the archive's members lie.
-        max_size: most bytes that an archive may have.
+        max_size: most bytes of an archive, or of a file whose size is not known.
     """
 
     url: str = ""
@@ -106,8 +114,8 @@ class Source(_Strict):
             raise ValueError(f"only http(s) addresses may be named, not {self.url!r}")
         if bool(self.huggingface) != bool(self.revision):
             raise ValueError("huggingface and revision go together")
-        if (self.unpack == "archive") != bool(self.max_size):
-            raise ValueError("unpack: archive and max_size go together")
+        if self.unpack == "archive" and not self.max_size:
+            raise ValueError("unpack: archive needs max_size")
         return self
 
     def provides(self, path: str) -> bool:
@@ -144,8 +152,8 @@ class Entry(_Strict):
         huggingface: id of the same data on the Hugging Face hub (often in another format).
         notes: what whoever reads results on it has to know.
         manual: how to get it by hand.
-        provided: patterns of the files that users make or convert themselves; nobody knows their
-            checksums, so only that they are there is checked.
+        provided: files whose checksums nobody has published, often made or converted by users
+            themselves (then patterns). They must stay as they were at their first use.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -164,45 +172,63 @@ class Entry(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Entry:
-        paths = [part.path for part in self.parts]
-        if self.provided:
-            if paths or self.sources or not self.manual:
-                raise ValueError("what users provide has manual, and neither sources nor files")
-            return self
+        paths = [*(part.path for part in self.parts), *self.provided]
         if not paths or len(set(paths)) != len(paths):
             raise ValueError("a data set has at least one file, and each path once")
         for path in paths:
             _check_relative(path)
         if not self.sources and not self.manual:
             raise ValueError("without sources, say under manual how to get the data by hand")
-        lacking = [p for p in paths if not any(s.provides(p) for s in self.sources)]
-        if self.sources and lacking:
-            raise ValueError(f"no source provides {lacking[0]!r}")
+        for path in paths if self.sources else ():
+            self._check_sources(path)
         return self
+
+    def _check_sources(self, path: str) -> None:
+        sources = [source for source in self.sources if source.provides(path)]
+        if not sources or set(path) & set("*?["):
+            raise ValueError(f"no source provides {path!r}")
+        for source in sources if path in self._unsized else ():
+            if not source.max_size or source.unpack == "gz":
+                raise ValueError(f"{path!r} has no size: its sources need max_size, and no gz")
 
     @property
     def parts(self) -> tuple[Part, ...]:
         return (*self.files, *self.folders)
 
     @property
+    def _unsized(self) -> list[str]:
+        return [*(part.path for part in self.parts if part.size is None), *self.provided]
+
+    @property
     def size(self) -> int:
-        """Bytes of the whole tree."""
-        return sum(part.size for part in self.parts)
+        """Bytes of the whole tree; of files without a known size, the most that is downloaded."""
+        most = {}
+        for path in self._unsized:
+            for source in [s for s in self.sources if s.provides(path)][:1]:
+                most[source.url if source.unpack else path] = source.max_size
+        return sum(part.size or 0 for part in self.parts) + sum(most.values())
+
+    @property
+    def megabytes(self) -> str:
+        """The size in words; empty where nothing is known."""
+        if not self.size:
+            return ""
+        return f"{'at most ' if self._unsized else ''}{self.size / 1e6:,.1f} MB"
 
     @property
     def how_to_get(self) -> str:
         """What to do where the data set is missing."""
         ways = [f"put it under $HARNESS_DATA/{self.name}"]
         if self.sources:
-            ways.append(f"run `harness data fetch {self.name}` ({self.size / 1e6:.1f} MB)")
+            ways.append(f"run `harness data fetch {self.name}` ({self.megabytes})")
         by_hand = f"get it from {self.homepage}"
         ways.append(f"{by_hand}: {self.manual.strip()}" if self.manual else by_hand)
         return ", or ".join(ways)
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits: a hash of every declared path and checksum."""
-        declared = sorted((part.path, part.sha256) for part in self.parts)
+        """16 hexadecimal digits: a hash of every path and checksum."""
+        declared = sorted((part.path, part.checksum) for part in self.parts)
         declared += [(pattern, "provided") for pattern in self.provided]
         return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
 
@@ -261,23 +287,29 @@ def _entry_of(folder: Path, name: str, declared: Any) -> Entry:
     listing = folder / "checksums" / f"{name}.txt"
     if not listing.exists() and not declared.get("provided"):
         raise ValueError(f"catalog.yaml: {name}: there is no checksums/{name}.txt")
-    files, folders = _read_listing(listing) if listing.exists() else ((), ())
+    files, folders = read_listing(listing) if listing.exists() else ((), ())
     try:
         return Entry(name=name, files=files, folders=folders, **declared)
     except (ValidationError, TypeError) as error:
         raise ValueError(f"catalog.yaml: {name}: {error}") from error
 
 
-def _read_listing(path: Path) -> tuple[tuple[File, ...], tuple[Folder, ...]]:
+def read_listing(path: Path) -> tuple[tuple[File, ...], tuple[Folder, ...]]:
+    """The files and folders that a listing declares.
+
+    Raises:
+        ValueError: naming the line that is wrong.
+    """
     files: list[File] = []
     folders: list[Folder] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        sha256, size, name = [*line.split(" ", 2), "", ""][:3]
+        checksum, size, name = [*line.split(" ", 2), "", ""][:3]
         folder = re.fullmatch(r"(.+)/ (\d+)", name)
-        if not SHA256.match(sha256) or not size.isdigit() or not name:
-            raise ValueError(f"{path.name}, line {number}: expected '<sha256> <bytes> <path>'")
+        sized = size.isdigit() or (size == "-" and not folder)
+        if not CHECKSUM.fullmatch(checksum) or not sized or not name:
+            raise ValueError(f"{path.name}, line {number}: expected '<checksum> <bytes> <path>'")
         if folder:
-            folders.append(Folder(folder[1], int(size), sha256, int(folder[2])))
+            folders.append(Folder(folder[1], int(size), checksum, int(folder[2])))
         else:
-            files.append(File(name, int(size), sha256))
+            files.append(File(name, None if size == "-" else int(size), checksum))
     return tuple(files), tuple(folders)

@@ -26,8 +26,8 @@ class CorruptData(Exception):
     Attributes:
         name: the data set's name in the catalogue.
         file: the file's path.
-        expected: the declared sha256.
-        found: the sha256 of what is there (or what is there instead of a file).
+        expected: the declared checksum.
+        found: the checksum of what is there (or what is there instead of a file).
         advice: what to do.
     """
 
@@ -42,5 +42,5 @@ class CorruptData(Exception):
     def __str__(self) -> str:
         return (
             f"data set {self.name!r}: {self.file} is not the declared file: "
-            f"expected sha256 {self.expected}, found {self.found}; {self.advice}"
+            f"expected the checksum {self.expected}, found {self.found}; {self.advice}"
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import archives, places, trees
+from harness.data import archives, first_use, places, trees
 from harness.data.entries import Entry, File, Part, Source, entry
 from harness.data.errors import DataUnavailable
 from harness.data.integrity import check_part, check_tree
@@ -36,7 +36,7 @@ def fetch(name: str, report: Report | None = None) -> Path:
     Raises:
         DataUnavailable: with the reason, and what to do instead.
     """
-    wanted = entry(name)
+    wanted = first_use.known(entry(name))
     if not wanted.sources:
         raise DataUnavailable(name, f"it has no direct download; {wanted.how_to_get}")
     with trees.building(wanted) as stage:
@@ -45,6 +45,7 @@ def fetch(name: str, report: Report | None = None) -> Path:
             stage.mkdir(exist_ok=True)
             _bring_all(wanted, stage, report)
             trees.publish(wanted, stage)
+            first_use.pin(entry(name), final)
     _failure_note(name).unlink(missing_ok=True)
     return final
 
@@ -135,7 +136,7 @@ class _Transfer:
             return None
         self._archive.unlink(missing_ok=True)
         return (
-            f"{address}: {self.part.path}: expected sha256 {problem.expected}, "
+            f"{address}: {self.part.path}: expected the checksum {problem.expected}, "
             f"found {problem.found}"
         )
 
@@ -167,6 +168,7 @@ class _Transfer:
                 archive.unlink()
                 raise
         elif source.unpack == "gz":
+            assert part.size is not None  # as the entry was checked
             compressed = target.with_name(f"{target.name}.gz")
             most = part.size + part.size // 100 + 4096  # what gzip may add to what it cannot shrink
             download(self.http, address, Target(compressed, most), self.report)
@@ -175,7 +177,8 @@ class _Transfer:
             finally:
                 compressed.unlink()
         elif isinstance(part, File):
-            exact = Target(target, part.size, part.size, part.sha256)
+            most = source.max_size if part.size is None else part.size
+            exact = Target(target, most, part.size, part.checksum)
             download(self.http, address, exact, self.report)
         else:
             raise DownloadFailed(f"{address} serves no archive that could hold {part.path}/")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.data.entries import Entry, File, Part
 from harness.data.errors import CorruptData
-from harness.data.places import cache
+from harness.data.places import cache, first_use
 from harness.records import write_atomically
 
 Signature = list[str | int]
@@ -20,7 +20,7 @@ Signature = list[str | int]
 class Problem:
     """A part of a tree that is missing or differs from what is declared.
 
-    ``expected`` and ``found`` are sha256 sums; ``found`` says what is wrong where there is none.
+    ``expected`` and ``found`` are checksums; ``found`` says what is wrong where there is none.
     """
 
     file: str
@@ -28,10 +28,19 @@ class Problem:
     found: str
 
 
-def hash_file(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+def hash_file(path: Path, like: str = "") -> str:
+    """The checksum of a file: its sha256, or of the same kind as another checksum."""
+    kind = like.rpartition(":")[0]
+
+    def start() -> hashlib._Hash:
+        if kind == "git":
+            size = path.stat().st_size
+            return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        return hashlib.md5(usedforsecurity=False) if kind == "md5" else hashlib.sha256()
+
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, start).hexdigest()
+    return f"{kind}:{found}" if kind else found
 
 
 def files_below(folder: Path) -> list[tuple[str, os.stat_result]]:
@@ -69,13 +78,15 @@ def check_part(root: Path, part: Part) -> Problem | None:
     path = root / part.path
     if isinstance(part, File):
         if not path.is_file():
-            return Problem(part.path, part.sha256, "no such file")
-        found = hash_file(path)
+            return Problem(part.path, part.checksum, "no such file")
+        if not part.checksum:
+            return None
+        found = hash_file(path, part.checksum)
     else:
         if not path.is_dir():
-            return Problem(part.path, part.sha256, "no such folder")
+            return Problem(part.path, part.checksum, "no such folder")
         found = hash_folder(path)[0]
-    return None if found == part.sha256 else Problem(part.path, part.sha256, found)
+    return None if found == part.checksum else Problem(part.path, part.checksum, found)
 
 
 def check_tree(root: Path, wanted: Entry) -> list[Problem]:
@@ -111,7 +122,7 @@ def check_once(root: Path, wanted: Entry) -> None:
         try:
             seen[key] = signature(root, part)
         except OSError as error:
-            missing = Problem(part.path, part.sha256, error.strerror or "nothing")
+            missing = Problem(part.path, part.checksum, error.strerror or "nothing")
             raise _corrupt(root, wanted, missing) from error
         if known.get(key) != seen[key]:
             problem = check_part(root, part)
@@ -123,12 +134,12 @@ def check_once(root: Path, wanted: Entry) -> None:
 
 def remember_checked(root: Path, wanted: Entry) -> None:
     """Remember a tree whose parts have just been checked, so that they are not hashed again."""
-    seen = {_key(root, part): signature(root, part) for part in wanted.parts}
+    seen = {_key(root, part): signature(root, part) for part in wanted.parts if part.checksum}
     _remember(wanted.name, {**_recall(wanted.name), **seen})
 
 
 def _key(root: Path, part: Part) -> str:
-    return f"{part.sha256} {(root / part.path).absolute()}"
+    return f"{part.checksum} {(root / part.path).absolute()}"
 
 
 def _memory(name: str) -> Path:
@@ -140,6 +151,8 @@ def _corrupt(root: Path, wanted: Entry, problem: Problem) -> CorruptData:
         f"replace the file, or delete it and run `harness data fetch {wanted.name}` "
         f"(home of the data: {wanted.homepage})"
     )
+    if wanted.provided:
+        advice += f"; if it was replaced on purpose, delete {first_use(wanted.name)}"
     file = str(root / problem.file)
     return CorruptData(wanted.name, file, problem.expected, problem.found, advice)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data import places
+from harness.data import first_use, places
 from harness.data.entries import Entry, entry
 from harness.data.errors import DataUnavailable
 from harness.data.fetching import fetch_unless_it_just_failed
@@ -19,11 +19,12 @@ def resolve(name: str, fetch_missing: bool) -> Path:
 
     Looks in the mirror, then in the cache; unpacks what the mirror holds packed; with
     ``fetch_missing`` downloads a set of up to 300 MB. A download that failed is not tried again
-    for an hour. Checksums are computed once for each file, size and modification time.
+    for an hour. Checksums are computed once for each file, size and modification time; files
+    that have none get one at their first use.
 
     Raises:
         DataUnavailable: when the set is not here and may not or cannot be downloaded.
-        CorruptData: when a file is not the declared one.
+        CorruptData: when a file is not the declared one, or not as it was at its first use.
     """
     wanted = entry(name)
     root = _local_root(wanted)
@@ -31,7 +32,7 @@ def resolve(name: str, fetch_missing: bool) -> Path:
         root = fetch_unless_it_just_failed(wanted)
     if root is None:
         raise DataUnavailable(name, f"it is not on this machine; {wanted.how_to_get}")
-    check_once(root, wanted)
+    check_once(root, first_use.pin(wanted, root))
     return root
 
 
@@ -46,7 +47,7 @@ def verify(name: str) -> list[Problem]:
     root = _local_root(wanted)
     if root is None:
         raise DataUnavailable(name, f"it is not on this machine; {wanted.how_to_get}")
-    return check_tree(root, wanted)
+    return check_tree(root, first_use.pin(wanted, root))
 
 
 def _local_root(wanted: Entry) -> Path | None:

@@ -31,6 +31,11 @@ def cached(name: str) -> Path:
     return cache() / "data" / name
 
 
+def first_use(name: str) -> Path:
+    """The listing of what a data set without published checksums was at its first use here."""
+    return cache() / "first-use" / f"{name}.txt"
+
+
 def holds(folder: Path, part: Part) -> bool:
     """Whether a file or folder of the tree is there, by existence alone."""
     return (folder / part.path).exists()
@@ -52,7 +57,7 @@ def packed_form(folder: Path, wanted: Entry, part: Part) -> Path | None:
         if packed.provides(part.path) and archive.exists():
             return archive
     compressed = folder / f"{part.path}.gz"
-    return compressed if compressed.exists() else None
+    return compressed if part.size is not None and compressed.exists() else None
 
 
 def has_packed_tree(folder: Path | None, wanted: Entry) -> bool:

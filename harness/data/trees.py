@@ -117,7 +117,7 @@ def build_from_mirror(wanted: Entry) -> Path:
             if problem is not None:
                 origin = places.packed_form(folder, wanted, part) or folder / part.path
                 file = f"{part.path} in {origin}"
-                raise CorruptData(wanted.name, file, part.sha256, problem.found, _advice(wanted))
+                raise CorruptData(wanted.name, file, part.checksum, problem.found, _advice(wanted))
         return publish(wanted, stage)
 
 
@@ -143,8 +143,9 @@ def _take(wanted: Entry, part: Part, folder: Path, stage: Path) -> None:
         if packed is not None:
             unpack(wanted, source, packed, stage)
         else:
+            assert part.size is not None  # else it counts as no packed form
             archives.gunzip(source, target, part.size)
     except archives.UnsafeArchive as error:
         found = f"an unusable archive ({error})"
         file, advice = str(source), _advice(wanted)
-        raise CorruptData(wanted.name, file, part.sha256, found, advice) from error
+        raise CorruptData(wanted.name, file, part.checksum, found, advice) from error

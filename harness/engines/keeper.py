@@ -1,4 +1,4 @@
-"""A keeper process watches over one worker and lets nothing of it escape.
+"""A keeper process watches over one worker at a time and lets nothing of it escape.
 
 It enforces limits of time and memory, bounds the log, passes on the request to stop, adopts the
 processes that the worker leaves behind (also those in sessions of their own) and ends all of them
@@ -23,7 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
@@ -51,13 +51,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class End:
-    """How a worker ended: ``error`` is the class name of what is recorded for its trials."""
+    """How a worker ended: ``error`` is the class name of what is recorded for its trials.
+
+    ``last``: its keeper ends too, for only one whose worker went by itself and left nothing
+    behind is given another.
+    """
 
     error: Literal["", "TimedOut", "OutOfMemory", "WorkerDied"] = ""
     message: str = ""
+    last: bool = False
 
 
-def keep(work: Work, limits: Limits, log: Path, orders: Connection) -> None:
+def become_keeper() -> None:
+    """Make this process one that :func:`keep` may be called in."""
+    os.setsid()  # Ctrl-C on the terminal is not for the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adopt_orphans()
+
+
+def keep(work: Work, limits: Limits, log: Path, orders: Connection) -> End:
     """Run ``work`` in a forked worker, and send an :class:`End` when nothing of it is left.
 
     Args:
@@ -65,22 +77,20 @@ def keep(work: Work, limits: Limits, log: Path, orders: Connection) -> None:
         log: what the worker and its children print, bounded.
         orders: ``"stop"`` and ``"kill"`` come from here, and the end is sent here.
     """
-    os.setsid()  # Ctrl-C on the terminal is not for the workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    adopt_orphans()
-    flag = mmap.mmap(-1, 1)
     output, printing = os.pipe()
     scratch = tempfile.mkdtemp(prefix="harness-")
-    pid = os.fork()
-    if pid == 0:
-        os.close(output)
-        _run(work, flag, printing, scratch)
-    os.close(printing)
-    keeper = _Keeper(pid, limits, orders, flag, output, BoundedLog(log))
-    end = keeper.watch()
+    with mmap.mmap(-1, 1) as flag:
+        pid = os.fork()
+        if pid == 0:
+            os.close(output)
+            _run(work, flag, printing, scratch)
+        os.close(printing)
+        end = _Keeper(pid, limits, orders, flag, output, BoundedLog(log)).watch()
+    os.close(output)
     shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):  # nobody is there to be told
         orders.send(end)
+    return end
 
 
 def _run(work: Work, flag: mmap.mmap, printing: int, scratch: str) -> None:
@@ -137,12 +147,13 @@ class _Keeper:
                 end = self._over_memory(self.limits.memory) or end
                 look_again = time.monotonic() + max(TICK, SHARE * (time.monotonic() - began))
             status = self._ended()
-        self._end_all()
+        gone = self._end_all()
         closing()
         while self._copy():
             pass
         self.log.close()
-        return end or _verdict(status or 0, oom_kills() > ooms)
+        end = end or _verdict(status or 0, oom_kills() > ooms)
+        return replace(end, last=bool(end.error) or not gone)
 
     def _sources(self) -> tuple[list[Connection | int], Callable[[], None]]:
         """What to wait for; a handle of the worker wakes at its end, where the system has these."""
@@ -186,7 +197,7 @@ class _Keeper:
             return None
         return End("OutOfMemory", f"used {used / 1e9:.2f} GB, the limit is {limit / 1e9:.2f} GB")
 
-    def _end_all(self) -> None:
+    def _end_all(self) -> bool:
         """Kill and reap descendants until none is left: new ones may be forked meanwhile."""
         give_up = time.monotonic() + END_PATIENCE
         while time.monotonic() < give_up:
@@ -194,11 +205,12 @@ class _Keeper:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             except ChildProcessError:
-                return
+                return True
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             time.sleep(0.002)
+        return False
 
 
 def _family(worker: psutil.Process) -> list[psutil.Process]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.engines.base import Event, Finished, Group, Waiting
 from harness.locks import Locks
-from harness.plan import PlannedTrial, state
+from harness.plan import PlannedTrial, outdated, state
 from harness.records import Record, RecordStore, Resources
 from harness.runner import workdir
 
@@ -28,8 +28,8 @@ class Queue:
     def __init__(
         self, groups: Sequence[Group], store: RecordStore, force: bool, locks: Locks | None
     ) -> None:
-        self.waiting = [list(group) for group in groups]
-        self.busy: list[PlannedTrial] = []
+        self.waiting = list(groups)
+        self.busy: list[Group] = []
         self.store = store
         self.force = force
         self.locks = locks
@@ -46,18 +46,26 @@ class Queue:
         """The next trials to run, locked; ``None`` if there are none at the moment."""
         if self.busy and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_AGAIN
-            self.waiting += [[trial] for trial in self.busy]
+            self.waiting += self.busy
             self.busy = []
         while self.waiting:
-            group = [trial for trial in self.waiting.pop(0) if self._claim(trial)]
-            if group:
-                return group
+            group = self.waiting.pop(0)
+            locked = {trial.id for trial in group if self._lock(trial)}
+            if len(locked) < len(group):
+                self.busy.append([trial for trial in group if trial.id not in locked])
+            if todo := [t for t in group if t.id in locked and self._is_needed(t)]:
+                return todo
         return None
 
-    def events(self) -> Iterator[Event]:
-        """What other runs did, since the last call."""
+    def joined(self, events: Iterable[Event]) -> Iterator[Event]:
+        """What other runs did since the last call, then what this one does: events of an engine,
+        whose trials are given back when they finish."""
         found, self._events = self._events, []
         yield from found
+        for event in events:
+            if isinstance(event, Finished):
+                self.done(event.trial)
+            yield event
 
     def done(self, trial: PlannedTrial) -> None:
         """The trial has its record, or will not get one from this run."""
@@ -69,13 +77,16 @@ class Queue:
         if self.locks:
             self.locks.close()
 
-    def _claim(self, trial: PlannedTrial) -> bool:
-        if self.locks and not self.locks.acquire(lock_path(trial)):
-            self.busy.append(trial)
-            if trial.id not in self._announced:
-                self._announced.add(trial.id)
-                self._events.append(Waiting(trial))
-            return False
+    def _lock(self, trial: PlannedTrial) -> bool:
+        if self.locks is None or self.locks.acquire(lock_path(trial)):
+            return True
+        if trial.id not in self._announced:
+            self._announced.add(trial.id)
+            self._events.append(Waiting(trial))
+        return False
+
+    def _is_needed(self, trial: PlannedTrial) -> bool:
+        """Whether a locked trial has to be run; if not, its lock is given back."""
         record = self._record(trial)
         if record is not None and self._written_elsewhere(trial, record):
             self._events.append(Finished(trial, record))
@@ -86,7 +97,7 @@ class Queue:
 
     def _written_elsewhere(self, trial: PlannedTrial, record: Record) -> bool:
         """Whether a record makes running the trial superfluous: another run was faster."""
-        if record.provenance.code != trial.code:
+        if outdated(trial, record):
             return False
         changed = record.resources != self.before[trial.id]
         return changed or (state(trial, record) == "fresh" and not self.force)

@@ -23,6 +23,13 @@ def node_rank() -> int:
     return int(os.environ.get("NODE_RANK", "0"))
 
 
+def unmet(fabric: Mapping[str, Any]) -> str:
+    """What is missing for several nodes to find each other; empty if nothing is."""
+    if fabric.get("num_nodes", 1) <= 1 or all(name in os.environ for name in NEEDED):
+        return ""
+    return f"nodes that share a trial find each other by {', '.join(NEEDED)}: set these on each"
+
+
 def spread(fabric: Mapping[str, Any]) -> int:
     """Fork so that there is a process for each device of this node.
 
@@ -31,19 +38,12 @@ def spread(fabric: Mapping[str, Any]) -> int:
 
     Returns:
         The process's rank on this node; Lightning's variables are set accordingly.
-
-    Raises:
-        ValueError: when several nodes are to share the trial, and no variables say where they are.
     """
     devices, nodes = fabric.get("devices", 1), fabric.get("num_nodes", 1)
     count = devices if isinstance(devices, int) else 1
     if count <= 1 and nodes <= 1:
         return 0
-    if nodes > 1:
-        missing = [name for name in NEEDED if name not in os.environ]
-        if missing:
-            raise ValueError(f"several nodes share a trial by {', '.join(NEEDED)}; set them")
-    else:
+    if nodes <= 1:
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         os.environ["MASTER_PORT"] = str(_free_port())
         os.environ["NODE_RANK"] = "0"

@@ -91,11 +91,7 @@ class RayEngine:
             try:
                 while self.tasks or (queue and not self.stopping):
                     self._submit(queue, mark)
-                    yield from queue.events()
-                    for event in self._listen():
-                        if isinstance(event, Finished):
-                            queue.done(event.trial)
-                        yield event
+                    yield from queue.joined(self._listen())
                 if queue or self._unfinished:
                     raise Interrupted("stopped; the same command goes on where this run was")
             finally:

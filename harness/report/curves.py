@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from harness.records import Record, Series
 from harness.spec import Paper
-from harness.statistics import CONFIDENCE
+from harness.statistics import t_quantile
 
 MAX_PANELS = 12
 MAX_LINES = 8
@@ -88,7 +87,7 @@ def curve(variant: str, records: Sequence[Record], name: str, scale: float = 1.0
     mean = values.mean(axis=0)
     half = np.zeros_like(mean)
     if n > 1:
-        half = _quantile(n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
+        half = t_quantile(n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
     rows = [tuple(map(float, row)) for row in (x, mean, mean - half, mean + half)]
     return Line(variant, rows[0], rows[1], rows[2], rows[3], n)
 
@@ -113,10 +112,3 @@ def _at(series: Series, x: np.ndarray) -> np.ndarray:
     order = np.argsort(xs, kind="stable")
     places = np.searchsorted(xs[order], x, side="right") - 1
     return np.asarray(ys[order][places])
-
-
-@lru_cache(maxsize=256)
-def _quantile(freedom: int) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))

@@ -17,12 +17,13 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
 
 
 def figure(value: float | None) -> str:
-    """A number with the digits a reader wants: 94.1, 0.0123, 6,560, 1.2e-07."""
+    """A number with the digits a reader wants: 94.1, 0.0123, 6,560, 1.2e-07; counts in full."""
     if value is None:
         return "—"
     size = abs(value)
     if size >= 1000:
-        return f"{value:,.0f}" if size < 1e7 else f"{value:.3g}"
+        in_full = size < 1e7 or (size < 1e12 and value.is_integer())
+        return f"{value:,.0f}" if in_full else f"{value:.3g}"
     if size >= 10:
         return f"{value:.1f}"
     if size >= 1 or value == 0:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -99,8 +99,3 @@ def summary(verdicts: Sequence[Verdict]) -> Text:
         if counts[kind]:
             text.append(f"{counts[kind]} {kind}  ", style=STYLES[kind])
     return text
-
-
-def console(stderr: bool = False) -> Console:
-    """A console that neither guesses markup in data nor colours what is piped."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)

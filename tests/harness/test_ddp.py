@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from harness import paths
 from harness.data.splits import Tensors
+from harness.plan import PlanError
 from harness.procedures.batches import Batches
 from harness.records import RecordStore
 from harness.reproduce import Request, run
@@ -53,6 +59,7 @@ def without_noise(unruly, edit_unruly):
         spec["variants"]["net"]["procedure"]["init_args"].update(batch_size=32, eval_every=2)
 
     edit_unruly(change)
+    return unruly
 
 
 def test_two_processes_measure_what_one_does(without_noise) -> None:
@@ -69,6 +76,41 @@ def test_two_processes_measure_what_one_does(without_noise) -> None:
     for name, series in alone.series.items():
         assert shared[0].series[name].y == pytest.approx(series.y, rel=TOLERANCE), name
     assert two.verdicts == run(Request("unruly", "cpu", **request, fabric=fabric)).verdicts
+
+
+NODE = """
+import sys
+from harness.reproduce import Request, run
+fabric = {"devices": 1, "num_nodes": 2, "strategy": "ddp"}
+outcome = run(Request("unruly", "cpu", seeds=1, variants=["net"], fabric=fabric))
+sys.exit(len(outcome.failed))
+"""
+
+
+def test_two_nodes_measure_what_one_does(without_noise) -> None:
+    """Each runs the same command, with a results folder of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = []
+    for rank in ("0", "1"):
+        own = {"HARNESS_RESULTS": f"{without_noise}/{rank}", "NODE_RANK": rank}
+        command = [sys.executable, "-c", NODE]
+        nodes.append(subprocess.Popen(command, env=os.environ | meeting | own))
+    assert [node.wait(120) for node in nodes] == [0, 0]
+    found = [RecordStore(without_noise / rank / "records").records()[0] for rank in ("0", "1")]
+    assert found[0].trial == found[1].trial and found[0].metrics == found[1].metrics
+    alone = run(Request("unruly", "cpu", seeds=1, variants=["net"])).records[0]
+    for name, series in alone.series.items():
+        assert found[0].series[name].y == pytest.approx(series.y, rel=TOLERANCE), name
+
+
+def test_nodes_have_to_know_each_other(unruly, monkeypatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(PlanError, match="MASTER_ADDR, MASTER_PORT, NODE_RANK"):
+        run(Request("unruly", "cpu", seeds=1, variants=["net"], fabric={"num_nodes": 2}))
 
 
 def test_a_procedure_without_fabric_says_so(unruly) -> None:

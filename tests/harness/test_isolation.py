@@ -18,7 +18,7 @@ import torch
 from harness import paths
 from harness.engines import keeper
 from harness.engines.base import Started
-from harness.engines.keeper import End, Limits, keep
+from harness.engines.keeper import End, Limits, become_keeper, keep
 from harness.engines.logs import BoundedLog
 from harness.procedures.checkpoints import Checkpoints
 from harness.records import Record, RecordStore, write_atomically
@@ -51,6 +51,7 @@ def misbehave(unruly, edit_unruly):
     [
         ("segfault", "WorkerDied", "SIGSEGV"),
         ("abort", "WorkerDied", "SIGABRT"),
+        ("parricide", "WorkerDied", "its keeper was killed"),
         ("chatter", "RuntimeError", "after much ado"),
         ("memory", "OutOfMemory", "the limit is 0.60 GB"),
         ("children_memory", "OutOfMemory", "the limit is 0.60 GB"),
@@ -88,6 +89,12 @@ def _alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_keeper_that_had_to_step_in_is_not_used_again(tmp_path: Path) -> None:
+    assert not watch(lambda stopping: None, tmp_path)[0].last
+    for work in (lambda stopping: 1 / 0, lambda stopping: time.sleep(60)):
+        assert watch(work, tmp_path, seconds=1)[0].last
 
 
 def test_temporary_files_of_a_killed_trial_are_removed(misbehave) -> None:
@@ -170,6 +177,7 @@ def watch(work, tmp_path: Path, **limits: float) -> tuple[End, str]:
     pid = os.fork()
     if pid == 0:
         mine.close()
+        become_keeper()
         keep(work, Limits(**{"seconds": 30, **limits}), tmp_path / "log.txt", theirs)
         os._exit(0)
     theirs.close()

@@ -196,6 +196,34 @@ def test_a_trial_that_another_run_gave_up_is_run(project) -> None:
     queue.close()
 
 
+def test_seeds_that_train_together_stay_together_when_another_run_gives_them_up(
+    project, edit_spec
+) -> None:
+    def change(spec: dict) -> None:
+        spec["procedure"]["class_path"] = "experiments.toy.parts.Together"
+        spec["tiers"]["smoke"]["together"] = 3
+
+    edit_spec(change)
+    held = [t for t in trials(project) if t.variant == "good"]
+    other, waited = Locks(), []
+    assert all(other.acquire(lock_path(trial)) for trial in held)
+
+    class Watcher:
+        def announce(self, text): ...
+        def begin(self, paper, trials, skipped): ...
+        def end(self): ...
+        def event(self, event):
+            if isinstance(event, Waiting):
+                waited.append(event.trial)
+                if len(waited) == len(held):
+                    other.close()
+
+    outcome = run(Request("toy", "smoke"), [Watcher()])
+    assert waited == held
+    scores = {(r.variant, r.metrics["score"].value) for r in outcome.records}
+    assert scores == {("good", 3.0), ("bad", 3.0), ("broken", 3.0)}
+
+
 def test_two_runs_at_once_share_the_work(unruly, monkeypatch) -> None:
     monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0.05")
     command = [sys.executable, "-m", "harness", "run", "unruly", "-t", "cpu", "--variant", "loop"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import catalog, plan
+from harness import catalog, fingerprint, paths, plan
 from harness.plan import merge
 
 
@@ -90,6 +90,24 @@ def test_a_deterministic_variant_has_one_seed(project, edit_spec) -> None:
     trials = plan.plan(catalog.load("toy"), "smoke", ["theory"], seeds=4)
     counts = {v: sum(t.variant == v for t in trials) for v in ("good", "bad")}
     assert counts == {"good": 4, "bad": 1}
+
+
+def test_code_is_fingerprinted_alike_whatever_is_remembered(project) -> None:
+    spec, memory = catalog.load("toy"), paths.runs() / fingerprint.MEMORY
+
+    def code() -> str:
+        fingerprint._parsed.cache_clear()
+        fingerprint._remembered.cache_clear()
+        return plan.plan(spec, "smoke", ["theory"])[0].code
+
+    first = code()
+    assert memory.exists() and code() == first
+    for damage in ("", "[]", '{"x": 1}', '{"x": [1, 2, 3]}', "\x00"):
+        memory.write_text(damage)
+        assert code() == first
+    memory.unlink()
+    memory.mkdir()  # it cannot be written
+    assert code() == first
 
 
 def test_groups_hold_trials_that_differ_by_seed_only(project) -> None:

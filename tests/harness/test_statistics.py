@@ -12,7 +12,7 @@ from scipy import stats
 
 from harness.records import Measured
 from harness.spec import Share
-from harness.statistics import estimate, share_difference
+from harness.statistics import estimate, share_difference, t_quantile
 
 NUMBERS = [3.1, 2.7, 4.4, 3.9, 3.3]
 
@@ -26,6 +26,12 @@ def test_the_mean_has_scipys_t_interval() -> None:
     low, high = stats.ttest_1samp(NUMBERS, 0).confidence_interval(0.95)
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     assert found.n == 5
+
+
+def test_quantiles_are_those_of_students_t() -> None:
+    freedoms = [*range(1, 200), 999, 1000, 1001, 1002, 5000, 99_999]
+    expected = stats.t.ppf(0.975, freedoms)
+    assert [t_quantile(freedom) for freedom in freedoms] == pytest.approx(expected, rel=2e-12)
 
 
 def test_a_single_seed_has_no_interval_unless_it_brings_its_error() -> None:

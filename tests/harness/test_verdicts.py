@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from harness import catalog, plan
+from harness.quantities import fit_slope, rank_correlation
 from harness.records import Measured, Provenance, Record, Resources, Series
 from harness.spec import Claim, Paper
 from harness.verdicts import judge
@@ -268,6 +269,21 @@ def test_a_single_fit_brings_its_own_error() -> None:
     found = one(spec, "full", [record(spec, "full", "a", "paper-set", 0, series=series)])
     line = stats.linregress([math.log(x) for x in xs], [math.log(y) for y in ys])
     assert found.ci_high == pytest.approx(line.slope + 1.959964 * line.stderr, rel=1e-5)
+
+
+@pytest.mark.parametrize("ys", [[3.0, 1, 4, 1, 5, 9], [1.0, 1, 1, 2, 2, 3], [6.0, 5, 4, 3, 2, 1]])
+def test_slopes_and_rank_correlations_are_scipys(ys) -> None:
+    series = Series(over="n", x=[1.0, 2, 3, 5, 5, 8], y=ys)
+    line = stats.linregress(series.x, ys)
+    found = fit_slope(series, "linear")
+    assert (found.value, found.stderr) == (pytest.approx(line.slope), pytest.approx(line.stderr))
+    expected = stats.spearmanr(series.x, ys).statistic
+    assert rank_correlation(series).value == pytest.approx(expected)
+
+
+def test_a_constant_series_has_no_slope() -> None:
+    series = Series(over="n", x=[1.0, 2, 3], y=[0.5, 0.5, 0.5])
+    assert fit_slope(series) == Measured(value=0.0)
 
 
 def test_monotonic_series() -> None:

@@ -41,6 +41,15 @@ def test_on_the_same_machine_to_the_last_bit(recorded) -> None:
     assert "train_loss: " in outcome.output
 
 
+def test_seeds_trained_together_are_verified_together(project, edit_spec) -> None:
+    parts = project / "experiments" / "toy" / "parts.py"
+    parts.write_text(parts.read_text().replace("nn.Dropout(0.1), ", ""))
+    edit_spec(lambda spec: spec["tiers"]["cpu"].update(together=2))
+    reproduce("toy", "cpu", variants=["net"], seeds=2)
+    found = verify("toy", "cpu")
+    assert len(found) == 2 and all(v.same and not v.environment for v in found)
+
+
 def pair(recorded: RecordStore) -> tuple[plan.PlannedTrial, Record]:
     record = next(r for r in recorded.records() if r.variant == "net")
     trial = plan.planner(catalog.load("unruly"))(record)

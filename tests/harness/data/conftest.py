@@ -61,7 +61,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Declare:
 
     def add(name: str, tree: dict[str, bytes], lines: tuple[str, ...] = (), **keys: Any) -> None:
         own = [f"{sha256(content)} {len(content)} {path}" for path, content in tree.items()]
-        listing = "\n".join([*own, *lines]) + "\n"
+        listing = "".join(f"{line}\n" for line in [*own, *lines])
         (folder / "checksums" / f"{name}.txt").write_text(listing)
         base = {"title": "A set", "homepage": "http://home.invalid", "licence": "none", **keys}
         known[name] = base if "sources" in keys else {"manual": "ask its authors", **base}

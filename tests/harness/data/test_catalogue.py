@@ -19,7 +19,7 @@ NAMES = sorted(catalogue())
 def test_the_catalogue_is_sorted_and_complete() -> None:
     assert list(catalogue()) == NAMES
     listings = {path.stem for path in (entries.FOLDER / "checksums").iterdir()}
-    assert listings == {name for name, entry in catalogue().items() if not entry.provided}
+    assert listings == {name for name, entry in catalogue().items() if entry.parts}
     for name in ("mnist", "planetoid", "msr-action3d", "ucf101-24-tubes", "permlearn-results"):
         assert name in NAMES
 
@@ -27,10 +27,12 @@ def test_the_catalogue_is_sorted_and_complete() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_addresses_are_pinned_and_well_formed(name: str) -> None:
     entry = catalogue()[name]
-    for part in entry.parts:
-        source = next(source for source in entry.sources if source.provides(part.path))
-        address = source.locate(part.path)
+    paths = [*(part.path for part in entry.parts), *(entry.provided if entry.sources else ())]
+    for path in paths:
+        source = next(source for source in entry.sources if source.provides(path))
+        address = source.locate(path)
         assert re.fullmatch(r"https?://[^\s{}]+", address)
+        assert address.startswith("https") or not entry.provided, "nothing else confirms it"
         if "github" in address:
             assert re.search(r"/[0-9a-f]{40}[/.]", address), "a branch may change"
         if source.unpack == "archive":
@@ -71,6 +73,11 @@ def test_a_fingerprint_depends_on_every_declared_file(declare: Any) -> None:
         ({"sources": [{"huggingface": "a/b", "revision": "main"}]}, "revision"),
         ({"sources": [{}]}, "either url or huggingface"),
         ({"manual": ""}, "by hand"),
+        ({"provided": ["f"]}, "each path once"),
+        ({"provided": ["../f"]}, "relative path"),
+        ({"provided": ["g"], "sources": [{"url": "https://h/f", "match": "f"}]}, "no source"),
+        ({"provided": ["g*"], "sources": [{"url": "https://h/{path}"}]}, "no source"),
+        ({"provided": ["g"], "sources": [{"url": "https://h/{path}"}]}, "max_size"),
         ({"files": []}, "without name, files"),
     ],
 )
@@ -125,12 +132,11 @@ def test_importing_it_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_what_users_provide_is_there_when_every_pattern_is_met(tmp_path, monkeypatch) -> None:
+def test_what_users_provide_is_there_when_every_pattern_is_met(mirror: Path) -> None:
     from harness import data
 
-    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     name = "ucf101-two-stream-features"
-    folder = tmp_path / name
+    folder = mirror / name
     folder.mkdir()
     for split in (1, 2):
         (folder / f"data_feat_train_RGB_centerCrop_25f_sp{split}.h5").touch()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from harness.data import download as downloads
@@ -181,6 +182,18 @@ def test_a_redirect_off_the_web_is_refused(server: Any, tmp_path: Path, scheme: 
     server.routes["/f"] = redirect
     with pytest.raises(DownloadFailed):
         get(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redirect_to_an_unencrypted_address_is_refused(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "https":
+            return httpx.Response(302, headers={"Location": "http://h/f"})
+        return httpx.Response(200, content=BODY)
+
+    secure = httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True)
+    with secure, pytest.raises(DownloadFailed, match="not encrypted"):
+        download(secure, "https://h/f", Target(tmp_path / "f", len(BODY)))
     assert list(tmp_path.iterdir()) == []
 
 

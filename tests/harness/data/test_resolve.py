@@ -250,7 +250,7 @@ def test_files_are_hashed_once_per_change(
     root = put(mirror / "toy", FILES)
     hashed: list[str] = []
     original = integrity.hash_file
-    spy = lambda path: (hashed.append(path.name), original(path))[1]  # noqa: E731
+    spy = lambda path, like="": (hashed.append(path.name), original(path, like))[1]  # noqa: E731
     monkeypatch.setattr(integrity, "hash_file", spy)
     for _ in range(3):
         resolve("toy", fetch_missing=False)
@@ -258,6 +258,30 @@ def test_files_are_hashed_once_per_change(
     os.utime(root / "a.txt", ns=(1, 1))
     resolve("toy", fetch_missing=False)
     assert sorted(hashed) == ["a.txt", "a.txt", "b.bin"]
+
+
+CONTENT = b"what is in it\n"
+OTHER_KINDS = [
+    "git:9e928477a67ccc3679b502be89249fe44043f8e4",
+    "md5:68d1277e97d11ed457fb62fcae343f58",
+]
+
+
+@pytest.mark.parametrize("checksum", OTHER_KINDS)
+def test_checksums_of_other_kinds_are_compared_too(
+    mirror: Path, declare: Any, server: Any, checksum: str
+) -> None:
+    sources = [{"url": f"{server.url}/{{path}}", "max_size": 100}]
+    declare("toy", {}, (f"{checksum} - f",), sources=sources)
+    for served in (b"what is not in", CONTENT * 8):
+        server.routes["/f"] = served
+        with pytest.raises(DataUnavailable, match=r"checksum|more than the declared 100 bytes"):
+            fetch("toy")
+    server.routes["/f"] = CONTENT
+    assert tree(resolve("toy", fetch_missing=True)) == {"f": CONTENT}
+    put(mirror / "toy", {"f": b"what is not in"})
+    with pytest.raises(CorruptData, match=checksum):
+        resolve("toy", fetch_missing=True)
 
 
 def test_new_declared_sums_are_checked_even_if_the_file_is_old(mirror: Path, declare: Any) -> None:

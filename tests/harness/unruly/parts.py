@@ -82,6 +82,10 @@ class Misbehave:
     def abort(self, trial):
         os.abort()
 
+    def parricide(self, trial):
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+
     def memory(self, trial):
         hoard = []
         while True:

@@ -1,0 +1,51 @@
+"""The list of papers is read from the outline of each spec, and says the same as the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import catalog, listing, yamlfile
+
+
+def test_the_outline_of_a_spec_says_what_the_whole_says(project: Path, monkeypatch) -> None:
+    expected = listing._row("toy")
+    monkeypatch.setattr(catalog, "load", lambda key: pytest.fail("the outline suffices"))
+    assert listing.papers() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tiers:\n", "tiers: &tiers\n"),
+        ("year: 2020", "year: 2_020"),
+        ("title: A Toy Paper", "title: >\n  A Toy\n  Paper"),
+        ("task: testing", "task: &task testing\nextra: *task"),
+        ("task: testing", "task: testing\nextra: ~"),
+    ],
+)
+def test_unusual_yaml_makes_no_difference(project: Path, old, new) -> None:
+    path = project / "experiments" / "toy" / "spec.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert listing.papers() == [listing._row("toy")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n- b\n", "title: [\n", "a: &a [1]\n? [x]\n: y\n", "\x00"]
+)
+def test_what_is_no_mapping_is_an_error_and_not_a_row(project: Path, text) -> None:
+    path = project / "experiments" / "toy" / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(yamlfile.YamlError):
+        yamlfile.outline(path)
+    with pytest.raises(catalog.SpecError):
+        listing.papers()
+
+
+def test_an_outline_counts_what_stands_directly_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("a: {x: {y: 1}, z: [1, 2]}\nb: [[1, 2], {c: 3}, d]\ne: &e 5\n")
+    assert yamlfile.outline(path) == {"a": ["x", "z"], "b": 3, "e": "5"}
