@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from enum import StrEnum
@@ -393,6 +394,7 @@ def main() -> None:
     """Run the command line: every known kind of failure is one message and its exit code."""
     from harness.errors import explain
 
+    gc.set_threshold(50_000)  # there is hardly any garbage, and looking for it costs a tenth
     try:
         app()
     except Exception as error:

@@ -125,7 +125,7 @@ class RecordStore:
         self.root = root
 
     def path(self, paper: str, tier: str, trial: str) -> Path:
-        return self.root / paper / tier / f"{trial}.json"
+        return self.root.joinpath(paper, tier, f"{trial}.json")
 
     def write(self, record: Record) -> Path:
         """Write atomically: a reader sees the whole record or none, also after a power cut."""
@@ -142,8 +142,7 @@ class RecordStore:
 
     def read(self, paper: str, tier: str, trial: str) -> Record | None:
         """The record of a trial; ``None`` where there is none or it cannot be read."""
-        path = self.path(paper, tier, trial)
-        found = read_record(path) if path.exists() else None
+        found = read_record(self.path(paper, tier, trial))
         return found if isinstance(found, Record) else None
 
     def scan(self, paper: str = "*", tier: str = "*") -> Iterator[Record | Unreadable]:
