@@ -81,12 +81,18 @@ class Provenance(_Part):
 
 
 class Resources(_Part):
-    """What the trial cost. Times are UTC, ISO 8601."""
+    """What the trial cost. Times are UTC, ISO 8601; ``samples`` were trained on in ``seconds``."""
 
     started: str
     ended: str
     seconds: float
     peak_memory_mb: float = 0.0
+    samples: int | None = None
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Training examples by the trial's whole time, its set-up and evaluations included."""
+        return self.samples / self.seconds if self.samples and self.seconds > 0 else None
 
 
 class Record(_Part):

@@ -328,7 +328,9 @@ def done(
     record = _blank(trial, setting, started, seconds, "done")
     if together > 1:
         record.provenance.hardware["together"] = together
-    return record.model_copy(update={"metrics": metrics, "series": dict(outcome.series)})
+    resources = record.resources.model_copy(update={"samples": outcome.samples})
+    measured = {"metrics": metrics, "series": dict(outcome.series), "resources": resources}
+    return record.model_copy(update=measured)
 
 
 def failed(

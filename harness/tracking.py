@@ -176,6 +176,8 @@ def _open(group: str, name: str, job_type: str, config: dict[str, Any]) -> Any:
 def _finish(run: Any, record: Record) -> None:
     run.summary.update({name: measured.value for name, measured in record.metrics.items()})
     run.summary.update({"status": record.status, "seconds": record.resources.seconds})
+    if speed := record.resources.samples_per_second:
+        run.summary.update({"samples_per_second": speed})
     run.finish(exit_code=0 if record.status == "done" else 1)
 
 

@@ -28,12 +28,16 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass
 class Selected:
-    """The epoch of the best validation accuracy (the last of equals), and the model of then."""
+    """The epoch of the best validation accuracy (the last of equals), and the model of then.
+
+    ``trained`` counts all epochs, also those after it.
+    """
 
     epoch: int = 0
     val: float = -1.0
     test: float = 0.0
     state: dict[str, Tensor] | None = None
+    trained: int = 0
 
 
 class Distillation:
@@ -94,9 +98,10 @@ class Distillation:
     def run(self, trial: Trial) -> Outcome:
         graph: Graph = trial.data.to(trial.device)
         metrics: dict[str, float] = {}
-        knowledge = None
+        knowledge, epochs = None, 0
         if self.terms:
-            knowledge, metrics["teacher_accuracy"] = self._taught(graph, trial)
+            knowledge, taught = self._taught(graph, trial)
+            metrics["teacher_accuracy"], epochs = taught.test, taught.trained
         seed_all(trial.seed, "student")
         student = trial.model().to(trial.device)
         chosen = self._fit(
@@ -109,11 +114,11 @@ class Distillation:
         )
         metrics |= {"accuracy": chosen.test, "val_accuracy": chosen.val}
         metrics["selected_epoch"] = float(chosen.epoch)
-        logits = _logits(student, (graph.x,))
-        return Outcome(metrics | self._kept(logits, knowledge, graph))
+        kept = self._kept(_logits(student, (graph.x,)), knowledge, graph)
+        return Outcome(metrics | kept, samples=(epochs + chosen.trained) * len(graph.y))
 
-    def _taught(self, graph: Graph, trial: Trial) -> tuple[Tensor, float]:
-        """The trained teacher's logits (N, C) and its test accuracy."""
+    def _taught(self, graph: Graph, trial: Trial) -> tuple[Tensor, Selected]:
+        """The trained teacher's logits (N, C), and what is known of it."""
         # seeded apart from the student: all variants of a seed learn from the same teacher
         seed_all(trial.seed, "teacher")
         teacher = self.teacher(graph.dims["features"], graph.dims["classes"]).to(trial.device)
@@ -126,7 +131,7 @@ class Distillation:
             self.teacher_learning_rate,
             lambda epoch, row: trial.report(Progress(epoch, 2 * self.epochs, row)),
         )
-        return _logits(teacher, inputs), chosen.test
+        return _logits(teacher, inputs), chosen
 
     def _student_loss(self, graph: Graph, teacher: Tensor | None) -> Loss:
         labels = _label_loss(graph)
@@ -171,7 +176,8 @@ class Distillation:
             report(epoch, {"loss": float(value.detach()), "val_accuracy": val})
             if val >= best.val:
                 best = Selected(epoch, val, test, copy.deepcopy(model.state_dict()))
-            elif epoch - best.epoch >= self.patience:
+            best.trained = epoch
+            if epoch - best.epoch >= self.patience:
                 break
         assert best.state is not None
         model.load_state_dict(best.state)

@@ -210,7 +210,8 @@ class _Training:
         epochs = [float(e) for e in range(1, self.done + 1)]
         count = exact(sum(p.numel() for p in self.model.parameters()))
         series = {n: Series(over="epoch", x=epochs, y=y) for n, y in self.curves.items()}
-        return Outcome({**metrics, "parameters": count}, series)
+        samples = self.done * len(self.data.train)
+        return Outcome({**metrics, "parameters": count}, series, samples)
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:

@@ -181,9 +181,8 @@ class Training:
         self.networks.linear(epoch < procedure.linear_epochs)
         rates = procedure.rates(epoch) * len(self.trials)
         rate = torch.tensor(rates, device=self.device)[:, None]
-        steps = len(self.splits.train) // self.batch_size
-        for index, batch in enumerate(self._batches(epoch, steps)):
-            self._step(batch, rate, epoch * steps + index)
+        for index, batch in enumerate(self._batches(epoch)):
+            self._step(batch, rate, epoch * self.steps + index)
         if (epoch + 1) % procedure.eval_every == 0 or epoch + 1 == last:
             self._evaluate(epoch, last)
 
@@ -191,10 +190,15 @@ class Training:
     def batch_size(self) -> int:
         return min(self.procedure.batch_size, len(self.splits.train))
 
-    def _batches(self, epoch: int, steps: int) -> Iterator[Batch]:
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return len(self.splits.train) // self.batch_size
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         """Batches (R, B, …) in which every network has its own order, the one of its seed."""
         orders = torch.stack([self._order(seed, epoch) for seed in self.seeds])
-        for indices in torch.split(orders, self.batch_size, dim=1)[:steps]:
+        for indices in torch.split(orders, self.batch_size, dim=1)[: self.steps]:
             batch = self.splits.train[indices]
             yield {name: column.to(self.device) for name, column in batch.items()}
 
@@ -266,5 +270,11 @@ class Training:
             metrics |= {"parameters": exact(networks.theta.shape[1])}
             y = [float(values[index].mean()) for values in curves.values()]
             series = {"accuracy": Series(over="epoch", x=list(map(float, curves)), y=y)}
-            outcomes.append(Outcome(metrics, series))
+            outcomes.append(Outcome(metrics, series, self._samples()))
         return outcomes
+
+    def _samples(self) -> int:
+        """Examples that the networks of one trial were trained on."""
+        procedure = self.procedure
+        epochs = procedure.linear_epochs + procedure.epochs
+        return epochs * self.steps * self.batch_size * self.rows

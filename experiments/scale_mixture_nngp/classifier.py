@@ -187,7 +187,8 @@ class Classification:
                 metrics |= {f"{metric}_{name}": value for metric, value in scores.items()}
         metrics["nll_corrupted"] = (metrics["nll_impulse"] + metrics["nll_shot"]) / 2
         kept = self.produces({})
-        return Outcome({name: value for name, value in metrics.items() if name in kept})
+        found = {name: value for name, value in metrics.items() if name in kept}
+        return Outcome(found, samples=self.epochs * len(train))
 
     def _fit(self, trial: Trial, process: SparseProcess, train: Tensors) -> None:
         optimizer = torch.optim.Adam(process.parameters(), self.learning_rate)

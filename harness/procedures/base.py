@@ -76,10 +76,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured: scalars, and series over a swept variable (epochs, widths, lengths)."""
+    """What was measured: scalars, and series over a swept variable (epochs, widths, lengths).
+
+    ``samples`` is what throughput is reckoned from: how many examples training passed forward and
+    backward, over all epochs (also those before an interruption).
+    """
 
     metrics: Mapping[str, float | Measured]
     series: Mapping[str, Series] = field(default_factory=dict)
+    samples: int | None = None
 
 
 class Procedure(Protocol):

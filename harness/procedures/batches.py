@@ -41,6 +41,11 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
+    @property
+    def examples(self) -> int:
+        """Examples of one pass, those of all processes together."""
+        return min(len(self) * self.batch_size, len(self.split))
+
     def order(self) -> torch.Tensor:
         """Indices of the examples in the order of this epoch."""
         if self.shuffle is None:

@@ -139,11 +139,12 @@ class Fit:
             training.run()
             models = networks.models()
             return [
-                training.diverged.get(i) or self._outcome(models[i], trial, training.curves[i])
+                training.diverged.get(i) or self._outcome(models[i], trial, training, i)
                 for i, trial in enumerate(trials)
             ]
 
-    def _outcome(self, model: nn.Module, trial: Trial, curves: dict[str, list[float]]) -> Outcome:
+    def _outcome(self, model: nn.Module, trial: Trial, training: Training, index: int) -> Outcome:
+        curves, samples = training.curves[index], training.samples(index)
         epochs = curves["epoch"]
         metrics: dict[str, float | Measured] = {
             name: values[-1] for name, values in curves.items() if name != "epoch"
@@ -164,4 +165,4 @@ class Fit:
             if name != "epoch"
         }
         further = self.measure(model.eval(), trial)
-        return Outcome({**metrics, **further.metrics}, {**series, **further.series})
+        return Outcome({**metrics, **further.metrics}, {**series, **further.series}, samples)

@@ -58,6 +58,10 @@ class Training:
             self._close(self._pass())
             self._save()
 
+    def samples(self, index: int) -> int:
+        """Examples that a trial's model was trained on, over all epochs so far."""
+        return self.epoch * self.train[index].examples
+
     def _training(self, trial: Trial) -> Batches:
         fit, networks = self.fit, self.networks
         return Batches(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from harness.data.splits import Rows, Splits, Tensors
+from harness.data.splits import Batch, Rows, Splits, Tensors
 from harness.procedures.base import Diverged, Progress, Trial
 from harness.procedures.batches import Batches
 from harness.procedures.fit import Fit
@@ -145,6 +145,20 @@ def test_every_epoch_has_every_example_once_in_another_order() -> None:
         orders.append(torch.cat([batch["x"] for batch in batches]).tolist())
         assert sorted(orders[-1]) == list(range(10))
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_samples_are_those_that_the_loss_saw(tmp_path, monkeypatch, drop_last) -> None:
+    seen: list[int] = []
+    loss = Fit.training_loss
+
+    def counted(self: Fit, model: nn.Module, batch: Batch) -> Tensor:
+        seen.append(len(batch["y"]))
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(Fit, "training_loss", counted)
+    found = fit(drop_last=drop_last).run(trial(tmp_path, make_data()))
+    assert found.samples == sum(seen) == 4 * (64 if drop_last else 90)
 
 
 def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one() -> None:

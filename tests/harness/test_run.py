@@ -163,4 +163,5 @@ def test_a_record_says_what_made_it(project) -> None:
     assert record.provenance.versions["torch"]
     assert record.provenance.hardware["cores"] >= 1
     assert record.resources.peak_memory_mb > 0
+    assert record.resources.samples is None, "nothing was trained"
     assert record.config["procedure"]["init_args"] == {"level": 2.0}

@@ -219,6 +219,7 @@ def test_models_without_it_are_trained_together(project, edit_spec) -> None:
     together = reproduce("toy", "cpu", variants=["net"], seeds=2, force=True)
     assert [r.provenance.hardware["together"] for r in together.records] == [2, 2]
     for one, other in zip(alone.records, together.records, strict=True):
+        assert one.resources.samples == other.resources.samples > 0
         for name, value in one.metrics.items():
             found = other.metrics[name].value
             assert found == pytest.approx(value.value, rel=1e-3), name
