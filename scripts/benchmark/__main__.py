@@ -20,7 +20,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(report.PARTS)}")
     parser.add_argument("--repeats", type=int, help="instead of each part's own number")
-    parser.add_argument("--run", nargs="*", default=[], metavar="paper", help="measure wall times")
     parser.add_argument("--into", type=Path, default=paths.results(), help="default: results/")
     options = parser.parse_args()
     unknown = [part for part in options.parts if part not in report.PARTS]
@@ -29,8 +28,6 @@ def main() -> None:
     for part in options.parts or report.PARTS:
         print(f"measuring {part} …", file=sys.stderr)
         given: dict[str, Any] = {"repeats": options.repeats} if options.repeats else {}
-        if part == "papers":
-            given["run"] = options.run
         load = os.getloadavg()[0]
         found = importlib.import_module(f"scripts.benchmark.{part}").measure(**given)
         report.save(found.document(load), options.into)

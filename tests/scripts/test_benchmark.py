@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,22 @@ def test_papers_are_read_from_their_records(project: Path) -> None:
     assert len(rows["toy: a trial"].values) == 2
     assert rows["toy: all 2 trials"].values == [sum(rows["toy: a trial"].values)]
     assert min(rows["toy: peak memory"].values) > 0
+    assert "toy: examples" not in rows, "nothing was trained"
+    everything = reproduce("toy", "cpu", seeds=1, variants=["net"]).records
+    speeds = [r.resources.samples_per_second for r in everything if r.variant == "net"]
+    rows = {row.what: row for row in papers.measure().rows}
+    assert rows["toy: examples"].values == speeds
+
+
+def test_time_at_work_counts_what_overlaps_once() -> None:
+    from scripts.benchmark.papers import at_work
+
+    def record(start: int, end: int) -> Any:
+        times = [f"2026-01-01T00:{at // 60:02d}:{at % 60:02d}+00:00" for at in (start, end)]
+        return SimpleNamespace(resources=SimpleNamespace(started=times[0], ended=times[1]))
+
+    assert at_work([record(*at) for at in ((100, 130), (0, 50), (10, 20), (40, 60))]) == 90
+    assert at_work([record(5, 5)]) == 0
 
 
 def document(part: str, **changes: Any) -> dict[str, Any]:
