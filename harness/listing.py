@@ -124,8 +124,12 @@ def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
 
 
 def state_table(rows: Sequence[Row]) -> Any:
-    columns = ["paper", "tier", "trials", "fresh", "stale", "failed", "missing", "datasets"]
-    return _grid(rows, columns + (["note"] if any("note" in row for row in rows) else []))
+    columns = ["paper", "trials", "fresh", "stale", "failed", "missing", "datasets"]
+    grid = _grid(rows, columns + (["note"] if any("note" in row for row in rows) else []))
+    # not a column: it is the same for all rows, and names of data sets need the room
+    grid.title = f"tier {rows[0]['tier']}" if rows else None
+    grid.title_justify, grid.title_style = "left", "bold"
+    return grid
 
 
 def datasets() -> list[Row]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness import catalog, listing, yamlfile
 
@@ -49,3 +51,14 @@ def test_an_outline_counts_what_stands_directly_in_it(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text("a: {x: {y: 1}, z: [1, 2]}\nb: [[1, 2], {c: 3}, d]\ne: &e 5\n")
     assert yamlfile.outline(path) == {"a": ["x", "z"], "b": 3, "e": "5"}
+
+
+def test_the_states_fit_a_terminal_of_80_columns() -> None:
+    row = {"paper": "scale_mixture_nngp", "tier": "cpu", "trials": 4280, "fresh": 4280}
+    row |= {"stale": 4280, "failed": 0, "missing": 0, "datasets": ["movielens-x1-sizes", "yacht"]}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(listing.state_table([row]))
+    lines = console.export_text().splitlines()
+    assert lines[0].strip() == "tier cpu" and max(map(len, lines)) <= 80
+    assert sum("movielens-x1-sizes" in line for line in lines) == 1, "names stay whole"
+    console.print(listing.state_table([]))
