@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,10 @@ class NetworkEnsemble(nn.Module):
         if bias and parametrization == "ntk":
             raise ValueError("the theory's networks have no biases")
         self.length, self.width, self.parametrization = length, width, parametrization
-        scales = 1 / math.sqrt(length), 1 / math.sqrt(width)
-        ones = 1.0, 1.0
-        self.scales, deviations = (scales, ones) if parametrization == "ntk" else (ones, scales)
+        deviations = 1 / math.sqrt(length), 1 / math.sqrt(width)
+        self.scale = 1.0
+        if parametrization == "ntk":  # the layers' factors leave relu together
+            self.scale, deviations = math.prod(deviations), (1.0, 1.0)
         self.first = nn.Parameter(deviations[0] * torch.randn(members, length, width))
         self.second = nn.Parameter(deviations[1] * torch.randn(members, width, length))
         if bias:
@@ -50,10 +52,16 @@ class NetworkEnsemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every member: (A, k) to (R, A, k)."""
-        hidden = torch.matmul(x, self.first) * self.scales[0]
+        return self._read(torch.matmul(x, self.first))
+
+    def on_basis(self) -> Tensor:
+        """Outputs on the k basis vectors, (R, k, k): what they excite is a row of weights each."""
+        return self._read(self.first)
+
+    def _read(self, hidden: Tensor) -> Tensor:
         if self.bias:
             hidden = hidden + self.first_bias
-        output = torch.bmm(torch.relu(hidden), self.second) * self.scales[1]
+        output = torch.bmm(torch.relu(hidden), self.second) * self.scale
         return output + self.second_bias if self.bias else output
 
     def largest_curvature(self) -> float:
@@ -71,14 +79,21 @@ class NotConverged(RuntimeError):
     """Gradient descent left a residual on the training vectors."""
 
 
+class Trained(NamedTuple):
+    """The largest distance of an output on a basis vector from its target, and steps taken."""
+
+    residual: float
+    steps: int
+
+
 def train(
     ensemble: NetworkEnsemble,
     targets: Tensor,
     learning_rate: float | None = None,
     max_steps: int = 1000,
     tolerance: float = 1e-5,
-) -> float:
-    """Full-batch gradient descent on the ``k`` basis vectors; returns the largest residual left.
+) -> Trained:
+    """Full-batch gradient descent on the ``k`` basis vectors.
 
     Args:
         ensemble: trained in place; members do not interact.
@@ -91,7 +106,6 @@ def train(
     Raises:
         NotConverged: when the residual is above 100 times the tolerance in the end, or NaN.
     """
-    basis = torch.eye(ensemble.length, device=targets.device)
     if learning_rate is None:
         step = 0.9 / ensemble.largest_curvature()
     else:
@@ -99,12 +113,12 @@ def train(
     optimizer = torch.optim.SGD(ensemble.parameters(), lr=step)
     for done in range(max_steps + 1):
         optimizer.zero_grad()
-        residual = ensemble(basis) - targets
+        residual = ensemble.on_basis() - targets
         left = float(residual.detach().abs().max())
         if left <= tolerance or done == max_steps or not math.isfinite(left):
             break
-        (residual.square().sum() / 2).backward()
+        (residual.square().sum() / 2).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     if not left <= 100 * tolerance:
         raise NotConverged(f"residual {left:.2g} after {done} steps of size {step:.3g}")
-    return left
+    return Trained(left, done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,13 @@ class Ensembles:
         metrics: dict[str, float | Measured] = {}
         curves: dict[int, Array] = {}
         reached: dict[str, dict[int, float]] = {name: {} for name in self.targets}
-        residuals = []
+        residuals, samples = [], 0
         for k in self.members:
             seed_all(trial.seed, "task", k)
             task = Task(k, k <= self.exhaustive, self.tests, trial.device)
-            outputs, residual = self._outputs(trial, task)
+            outputs, residual, seen = self._outputs(trial, task)
             residuals.append(residual)
+            samples += seen
             drawn, everywhere = accuracy_curves(outputs, task)
             curves[k] = drawn
             metrics |= against_moments(outputs, task)
@@ -117,11 +119,16 @@ class Ensembles:
                     reached[name][k] = first_reached(curve, accuracy)
                     metrics[f"{name}_k{k}"] = reached[name][k]
         metrics["residual"] = max(residuals)
-        return self._outcome(metrics, curves, reached)
+        return replace(self._outcome(metrics, curves, reached), samples=samples)
 
-    def _outputs(self, trial: Trial, task: Task) -> tuple[Tensor, float]:
-        """Outputs of every network on the task's inputs, (R, A, k), and the largest residual."""
-        outputs, residual, members = [], 0.0, self.members[task.k]
+    def _outputs(self, trial: Trial, task: Task) -> tuple[Tensor, float, int]:
+        """Train one ensemble.
+
+        Returns:
+            Outputs of every network on the task's inputs, (R, A, k); the largest residual; and
+            how many examples all networks were trained on.
+        """
+        outputs, residual, samples, members = [], 0.0, 0, self.members[task.k]
         before = sum(count for k, count in self.members.items() if k < task.k)
         total = sum(self.members.values())
         for start in range(0, members, self.batch):
@@ -133,13 +140,14 @@ class Ensembles:
             targets = task.permutation
             if not self.shared_permutation:
                 targets = permutations(count, task.k).to(trial.device)
-            left = train(ensemble, targets, self.learning_rate, self.max_steps)
+            left, steps = train(ensemble, targets, self.learning_rate, self.max_steps)
             residual = max(residual, left)
+            samples += steps * count * task.k
             with torch.no_grad():
                 outputs.append(ensemble(task.inputs))
             done = before + start + count
             trial.report(Progress(done, total, {"length": task.k, "residual": left}))
-        return torch.cat(outputs), residual
+        return torch.cat(outputs), residual, samples
 
     def _outcome(
         self,
@@ -184,13 +192,15 @@ class Widths:
         return {"distance_to_limit"}
 
     def run(self, trial: Trial) -> Outcome:
-        found = []
+        found, samples = [], 0
         for width in self.widths:
             one = Ensembles(
                 "ntk", [self.length], [self.members], width, exhaustive=0, batch=self.batch
             )
-            gap = one.run(trial).metrics[f"mean_on_minus_ntk_k{self.length}"]
+            outcome = one.run(trial)
+            gap = outcome.metrics[f"mean_on_minus_ntk_k{self.length}"]
             assert isinstance(gap, Measured)
+            samples += outcome.samples or 0
             found.append(gap)
         distance = Series(
             over="width",
@@ -198,7 +208,7 @@ class Widths:
             y=[abs(gap.value) for gap in found],
             stderr=[gap.stderr or 0.0 for gap in found],
         )
-        return Outcome({}, {"distance_to_limit": distance})
+        return Outcome({}, {"distance_to_limit": distance}, samples)
 
 
 _BY_LENGTH = {

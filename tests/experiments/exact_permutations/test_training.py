@@ -69,9 +69,17 @@ def test_trained_members_fit_their_own_permutations(parametrization) -> None:
     torch.manual_seed(1)
     ensemble = NetworkEnsemble(4, 6, 256, parametrization)
     targets = permutations(4, 6)
-    left = train(ensemble, targets)
-    assert left <= 1e-5
+    trained = train(ensemble, targets)
+    assert trained.residual <= 1e-5 and 0 < trained.steps < 1000
     assert torch.allclose(ensemble(torch.eye(6)), targets, atol=1e-4)
+
+
+@pytest.mark.parametrize(("parametrization", "bias"), [("ntk", False), ("standard", True)])
+def test_outputs_on_the_basis_need_no_inputs(parametrization, bias) -> None:
+    ensemble = NetworkEnsemble(3, 5, 40, parametrization, bias)
+    for parameter in ensemble.parameters():
+        nn.init.normal_(parameter)
+    assert torch.allclose(ensemble.on_basis(), ensemble(torch.eye(5)), atol=1e-5)
 
 
 def test_a_step_beyond_the_stable_size_is_an_error_not_a_result() -> None:
