@@ -74,7 +74,7 @@ class Networks:
         pairs = zip(self.sensitivities(made), entering, strict=True)
         for weights, (sensitivity, active) in zip(self.weights, pairs, strict=True):
             scaled = error * sensitivity / math.sqrt(active.shape[-1])
-            weights -= rate * (scaled.mT @ active)
+            weights.baddbmm_(scaled.mT, active, alpha=-rate)
 
 
 def limit_kernel(x: Tensor, depth: int, activation: Activation = ACTIVATION) -> Tensor:
@@ -159,7 +159,8 @@ class Training:
             "kernel_change": gathered("width", change),
             "kernel_change_by_depth": gathered("depth", by_depth),
         }
-        return Outcome(metrics, found)
+        trained = self.members * (len(self.widths) + len(self.depths))
+        return Outcome(metrics, found, trained * self.steps * len(trial.data.train))
 
     def _trained(self, trial: Trial, width: int, depth: int) -> tuple[Measured, float, float]:
         """Change of the kernel, gap to its prediction, and the squared error left in training."""
