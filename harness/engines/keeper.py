@@ -198,7 +198,7 @@ class _Keeper:
         return End("OutOfMemory", f"used {used / 1e9:.2f} GB, the limit is {limit / 1e9:.2f} GB")
 
     def _end_all(self) -> bool:
-        """Kill and reap descendants until none is left: new ones may be forked meanwhile."""
+        """Kill and reap descendants, and new ones, until none is left; whether it came to that."""
         give_up = time.monotonic() + END_PATIENCE
         while time.monotonic() < give_up:
             try:
