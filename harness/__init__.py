@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.reproduce import Reproduction, reproduce
-    from harness.results import results
+    from harness.judging.results import results
+    from harness.reproduction import Reproduction, reproduce
 
 __all__ = ["Reproduction", "reproduce", "results"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name in ("reproduce", "Reproduction"):
-        return getattr(importlib.import_module("harness.reproduce"), name)
+        return getattr(importlib.import_module("harness.reproduction"), name)
     if name == "results":
-        return importlib.import_module("harness.results").results
+        return importlib.import_module("harness.judging.results").results
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

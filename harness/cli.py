@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from harness.reproduce import Reproduction
+    from harness.reproduction import Reproduction
 
 OK, TRIAL_FAILED, BAD_USAGE, NO_DATA = 0, 1, 2, 3
 
@@ -36,7 +36,7 @@ class EngineName(StrEnum):
 @app.command("list")
 def list_papers(as_json: Json = False) -> None:
     """List the papers."""
-    from harness import listing
+    from harness.report import listing
 
     rows = listing.papers()
     if as_json:
@@ -48,7 +48,8 @@ def list_papers(as_json: Json = False) -> None:
 @app.command()
 def show(paper: PaperKey, as_json: Json = False) -> None:
     """Show what a paper claims, and what is run to test it."""
-    from harness import catalog, listing
+    from harness.report import listing
+    from harness.specs import catalog
 
     spec = catalog.load(paper)
     if as_json:
@@ -62,8 +63,8 @@ def validate(
     papers: Annotated[list[str] | None, typer.Argument(help="Keys; default all.")] = None,
 ) -> None:
     """Check specs: schema, names, classes and their arguments, metrics, sources."""
-    from harness import catalog
-    from harness.validate import validate as check
+    from harness.specs import catalog
+    from harness.specs.validate import validate as check
 
     keys = papers or catalog.paper_keys()
     problems = [problem for key in keys for problem in check(key)]
@@ -81,7 +82,7 @@ def schema(
     """Write the JSON Schema of spec.yaml, for editors."""
     from pathlib import Path
 
-    from harness.spec import Paper
+    from harness.specs.schema import Paper
 
     text = json.dumps(Paper.model_json_schema(), indent=1) + "\n"
     if output == "-":
@@ -110,8 +111,8 @@ def run(
     """Run what is missing or stale, judge the claims, and write the paper's results page."""
     from harness.report.console import console
     from harness.report.progress import ProgressDisplay
-    from harness.reproduce import Request
-    from harness.reproduce import run as reproduce
+    from harness.reproduction import Request
+    from harness.reproduction import run as reproduce
     from harness.tracking import WandbTracker
 
     display = ProgressDisplay(console(stderr=True))
@@ -156,7 +157,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say which trials are fresh, stale, failed or missing."""
-    from harness import listing
+    from harness.report import listing
 
     rows = listing.states(papers, tier)
     if as_json:
@@ -201,11 +202,11 @@ def results(
     output: Annotated[str, typer.Option("--output", "-o", help="File to write; - prints.")] = "-",
 ) -> None:
     """Show verdicts from the records, without running anything."""
-    from harness import catalog
+    from harness.judging.results import verdicts
     from harness.report.console import console
     from harness.report.rows import verdict_rows
     from harness.report.terminal import verdict_table
-    from harness.results import verdicts
+    from harness.specs import catalog
 
     if form is not None:
         _export(paper, tier, form, output)
@@ -222,10 +223,11 @@ def results(
 def _export(paper: str | None, tier: str | None, form: str, output: str) -> None:
     from pathlib import Path
 
-    from harness import catalog, paths
+    from harness import paths
     from harness.records import RecordStore
     from harness.report.exports import Format, export
     from harness.report.leaderboard import collect
+    from harness.specs import catalog
 
     if form not in set(Format):
         raise typer.BadParameter(f"{form!r} is none of {', '.join(Format)}", param_hint="--format")
@@ -264,8 +266,8 @@ def compare(
 ) -> None:
     """Say what changed between two states of the results; exit code 1 if a claim regressed."""
     from harness import paths
-    from harness.compare import UnknownTree
-    from harness.compare import compare as changes
+    from harness.report.compare import UnknownTree
+    from harness.report.compare import compare as changes
 
     try:
         found = changes(old, new or str(paths.results()))
@@ -316,7 +318,7 @@ def new(
     like: Annotated[str, typer.Option(help="The paper to start from.")] = "tslstm",
 ) -> None:
     """Start a new paper by copying another one's folder."""
-    from harness.scaffold import copy_paper
+    from harness.specs.scaffold import copy_paper
 
     typer.echo(f"Copied {like} to {copy_paper(key, like)}; now edit spec.yaml.")
 
@@ -328,7 +330,7 @@ app.add_typer(data_app, name="data")
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
     """List the data catalogue."""
-    from harness import listing
+    from harness.report import listing
 
     rows = listing.datasets()
     if as_json:

@@ -7,10 +7,10 @@ BAD_USAGE, NO_DATA, INTERRUPTED = 2, 3, 130
 
 def explain(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of an expected failure; ``None`` for a defect of ours."""
-    from harness.catalog import SpecError, UnknownPaper
     from harness.data import CorruptData, DataUnavailable
     from harness.engines.base import Interrupted
     from harness.plan import PlanError
+    from harness.specs.catalog import SpecError, UnknownPaper
 
     if isinstance(error, (DataUnavailable, CorruptData)):
         return str(error), NO_DATA

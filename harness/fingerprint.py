@@ -27,7 +27,7 @@ FOLLOWED = (
     "baselines",
     "harness.procedures",
     "harness.seeding",
-    *(f"harness.data.{name}" for name in ("splits", "readers", "pickles", "huggingface")),
+    "harness.loading",
 )
 
 # Types that procedures share, and how an interrupted one goes on (which tests hold to be without

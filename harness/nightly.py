@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness import catalog, paths, plan
+from harness import paths, plan
 from harness.records import RecordStore
-from harness.spec import Seconds
+from harness.specs import catalog
+from harness.specs.types import Seconds
 
 COMMAND = [sys.executable, "-m", "harness", "run"]
 GRACE = 60.0
@@ -72,7 +73,7 @@ def queue(keys: Sequence[str], tier: str) -> list[Due]:
 
 def _due(key: str, tier: str) -> Due:
     from harness.data import DataUnavailable
-    from harness.reproduce import available_data
+    from harness.reproduction import available_data
 
     paper, store = catalog.load(key), RecordStore(paths.records())
     last = max((r.resources.ended for r in store.records(key, tier)), default="")

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any, Literal
 
-from harness.build import class_paths
 from harness.fingerprint import code_fingerprint
 from harness.records import Record, RecordStore
-from harness.spec import Evidence, Override, Paper, Tier, Variant
+from harness.specs.build import class_paths
+from harness.specs.schema import Override, Paper, Tier, Variant
+from harness.specs.types import Evidence
 
 State = Literal["fresh", "stale", "failed", "missing"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,22 +176,6 @@ def read_record(path: Path) -> Record | Unreadable:
     if path.stem != record.trial:
         return Unreadable(path, f"holds trial {record.trial}, which its name does not say")
     return record
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write text so that ``path`` holds either its old or its new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import inspect
 import json
 import math
@@ -10,61 +9,22 @@ import random
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from harness import paths, provenance
-from harness.build import build, import_callable
+from harness.desk import Curves, Desk, Setting
 from harness.engines import ranks
 from harness.plan import PlannedTrial
 from harness.procedures.base import Outcome, Progress, Separately, Trial
-from harness.procedures.checkpoints import Checkpoints
-from harness.records import (
-    Failure,
-    Measured,
-    Provenance,
-    Record,
-    RecordStore,
-    Resources,
-    Status,
-    write_atomically,
-)
+from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
 from harness.seeding import seed_all
+from harness.specs.build import build, import_callable
 
 
 class NonFinite(ValueError):
     """A procedure returned NaN or infinity as a measurement."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all trials of a run.
-
-    Attributes:
-        roots: folder of each catalogue entry in use, its checksums verified.
-        threads: for each worker.
-        accelerator: ``auto``, ``cpu`` or ``cuda``.
-        commit, dirty: the state of the checkout when the run began.
-        force: run from the beginning, whatever an interrupted run left.
-        environment: ``HARNESS_…`` variables, for workers are forked from a server that may have
-            been started with others.
-    """
-
-    roots: Mapping[str, Path]
-    threads: int = 1
-    accelerator: str = "auto"
-    commit: str = ""
-    dirty: bool = False
-    force: bool = False
-    environment: Mapping[str, str] = field(default_factory=paths.environment)
-
-
-def workdir(trial: PlannedTrial) -> Path:
-    """Where a trial's checkpoints, curves and log are."""
-    return paths.runs() / trial.paper / trial.tier / trial.id
 
 
 def run_group(
@@ -212,94 +172,6 @@ def _open(
         report=publish,
         checkpoints=desk.checkpoints,
     )
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Where a trial is worked on: its folder, and what an interrupted run left there."""
-
-    trial: PlannedTrial
-    folder: Path
-    accelerator: str
-    started: datetime
-    checkpoints: Checkpoints
-
-    @classmethod
-    def prepare(
-        cls, trial: PlannedTrial, setting: Setting, stopping: Callable[[], bool] = lambda: False
-    ) -> Desk:
-        """Open the folder; checkpoints of other code, versions or devices are not used.
-
-        The folder's name says what is measured (the trial's id), not with what.
-        """
-        folder = workdir(trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        accelerator = _accelerator(setting)
-        made_by = {
-            "code": trial.code,
-            "versions": provenance.versions(),
-            "accelerator": accelerator,
-        }
-        checkpoints = Checkpoints(folder / "checkpoints", stopping=stopping)
-        desk = cls(trial, folder, accelerator, datetime.now(UTC), checkpoints)
-        note = folder / "made_by.json"
-        found = _read_json(note)
-        if setting.force or found.get("made_by") != made_by:
-            desk.clear()
-        elif checkpoints.latest() is not None:
-            return replace(desk, started=datetime.fromisoformat(found["started"]))
-        started = desk.started.isoformat(timespec="seconds")
-        write_atomically(note, json.dumps({"made_by": made_by, "started": started}))
-        return desk
-
-    def clear(self) -> None:
-        """Remove checkpoints, also those that a procedure wrote by itself."""
-        self.checkpoints.clear()
-        for path in self.folder.glob("*.ckpt"):
-            path.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _accelerator(setting: Setting) -> str:
-    import torch
-
-    if setting.accelerator != "auto":
-        return setting.accelerator
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class Curves:
-    """Rows of progress as CSV, written as they come; new columns start a new header."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.columns: list[str] = []
-
-    def add(self, progress: Progress) -> None:
-        row = {"step": progress.step, **progress.metrics}
-        if not self.columns:
-            self._rewind(progress.step)
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if list(row) != self.columns:
-                self.columns = list(row)
-                writer.writerow(self.columns)
-            writer.writerow(row.values())
-
-    def _rewind(self, step: int) -> None:
-        """Drop what an interrupted run wrote from ``step`` on: it is measured again."""
-        if self.path.exists():
-            lines = self.path.read_text().splitlines(keepends=True) if step > 1 else []
-            steps = [line.split(",")[0] for line in lines]
-            kept = [n for n, s in zip(lines, steps, strict=True) if s == "step" or int(s) < step]
-            write_atomically(self.path, "".join(kept))
 
 
 def refuse_non_finite(outcome: Outcome) -> None:

@@ -25,10 +25,10 @@ from harness import paths
 from harness.engines.base import Event, Finished, Reported, Started
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
-from harness.spec import Paper
+from harness.specs.schema import Paper
 
 if TYPE_CHECKING:
-    from harness.reproduce import Reproduction
+    from harness.reproduction import Reproduction
 
 PATIENCE = 8.0
 

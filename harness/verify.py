@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import catalog, data, paths, plan, provenance
+from harness import data, paths, plan, provenance
+from harness.desk import Setting
 from harness.engines.base import Event, Finished
 from harness.engines.local import LocalEngine
 from harness.plan import PlannedTrial
 from harness.records import Measured, Record, RecordStore, Series
-from harness.runner import Setting
+from harness.specs import catalog
 
 TOLERANCE = 0.01
 

@@ -60,3 +60,11 @@ def edit_spec(project: Path) -> Callable[[Callable[[dict], object]], None]:  # t
 def edit_unruly(unruly: Path) -> Callable[[Callable[[dict], object]], None]:  # type: ignore[type-arg]
     """Change the unruly paper's spec in place."""
     return _editor(unruly / "experiments" / "unruly" / "spec.yaml")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no mirror."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    return tmp_path / "cache"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive
 
 

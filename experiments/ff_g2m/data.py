@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from baselines.gnn import sparse_matrix
-from harness.data.pickles import load_arrays
+from harness.loading.pickles import load_arrays
 from harness.seeding import derive
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from baselines.ctr import squared_embeddings
 from experiments.finalmlp.data import Impressions, auc
-from harness.data.splits import Batch, Split
+from harness.loading.splits import Batch, Split
 from harness.procedures.base import Diverged, Outcome, Progress, Trial, exact
 from harness.procedures.batches import Batches
 from harness.records import Series

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.finalmlp.data import Columns, Impressions
-from harness.data.huggingface import table
-from harness.data.readers import BadFormat
-from harness.data.splits import Tensors
+from harness.loading.huggingface import table
+from harness.loading.readers import BadFormat
+from harness.loading.splits import Tensors
 
 if TYPE_CHECKING:
     import datasets

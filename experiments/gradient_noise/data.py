@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.readers import read_labelled_images
-from harness.data.splits import Splits, Tensors
+from harness.loading.readers import read_labelled_images
+from harness.loading.splits import Splits, Tensors
 
 MEMORY = 50  # the memory holds the latest sentences of a story, at most so many
 

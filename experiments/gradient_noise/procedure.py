@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from harness.data.splits import Batch, Split, Splits
+from harness.loading.splits import Batch, Split, Splits
 from harness.procedures.base import Outcome, Progress, Trial, exact
 from harness.procedures.batches import Batches
 from harness.records import Measured, Series

@@ -21,7 +21,7 @@ from experiments.pointer_networks.geometry import convex_hulls, from_lowest_inde
 from experiments.pointer_networks.metrics import Task
 from experiments.pointer_networks.model import PAD
 from experiments.pointer_networks.tours import Solver, directed, solve
-from harness.data.splits import Batch, Splits, Tensors
+from harness.loading.splits import Batch, Splits, Tensors
 from harness.seeding import derive
 
 Label = Callable[[Tensor], Tensor]

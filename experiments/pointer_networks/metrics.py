@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from experiments.pointer_networks.geometry import are_simple, from_lowest_index, polygon_areas
 from experiments.pointer_networks.tours import tour_lengths
-from harness.data.splits import Batch
+from harness.loading.splits import Batch
 
 Task = Literal["hull", "delaunay", "tsp"]
 

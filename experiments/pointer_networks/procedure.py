@@ -13,7 +13,7 @@ from experiments.pointer_networks.metrics import MEASURES, ExactlyRight, Task, m
 from experiments.pointer_networks.model import PAD, EncoderDecoder
 from experiments.pointer_networks.search import Constraint, beam_search
 from experiments.pointer_networks.tours import Solver, solve
-from harness.data.splits import Batch
+from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.fit import Fit
 from harness.records import Series

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from experiments.pointer_networks.model import PAD
 from experiments.pointer_networks.procedure import Pointing
-from harness.data.splits import Batch
+from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Trial
 
 

@@ -18,7 +18,7 @@ from torch.distributions import Gamma
 
 from baselines import nngp
 from experiments.scale_mixture_nngp.data import Images
-from harness.data.splits import Tensors
+from harness.loading.splits import Tensors
 from harness.procedures.base import Diverged, Outcome, Progress, Trial
 from harness.seeding import seed_all
 

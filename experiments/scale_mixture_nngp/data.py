@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.readers import read_labelled_images
-from harness.data.splits import Splits, Tensors
+from harness.loading.readers import read_labelled_images
+from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ from experiments.scale_mixture_nngp.priors import (
     InverseGamma,
     ScalePrior,
 )
-from harness.data.splits import Splits
+from harness.loading.splits import Splits
 from harness.procedures.base import Outcome, Trial
 
 Prior = Literal["constant", "tuned-constant", "inverse-gamma", "burr"]

@@ -17,8 +17,8 @@ import torch
 from scipy import io, signal
 from torch import Tensor
 
-from harness.data.pickles import load_arrays
-from harness.data.splits import Splits, Tensors
+from harness.loading.pickles import load_arrays
+from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive
 
 Floats = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.tslstm.sequences import STEPS, Floats, Streams, Videos, two_stream_splits
-from harness.data.splits import Splits
+from harness.loading.splits import Splits
 from harness.seeding import derive
 
 EVENTS = 8

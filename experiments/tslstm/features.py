@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.tslstm.sequences import Streams, find_below, time_orders
-from harness.data.splits import Batch, Splits
+from harness.loading.splits import Batch, Splits
 
 MODALITIES = {"spatial": "RGB", "temporal": "FlowMap-TVL1-crop20"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive
 
 STEPS = 25

@@ -24,7 +24,7 @@ from experiments.tslstm.sequences import (
     two_stream_splits,
     uniform_steps,
 )
-from harness.data.splits import Splits
+from harness.loading.splits import Splits
 
 JOINTS = 20
 HIP_CENTRE = 6

@@ -20,7 +20,7 @@ from experiments.tslstm.sequences import (
     two_stream_splits,
     uniform_steps,
 )
-from harness.data.splits import Splits
+from harness.loading.splits import Splits
 
 FRAME = np.array([320.0, 240.0])
 """Width and height of every video, in pixels."""

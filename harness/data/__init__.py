@@ -1,8 +1,7 @@
 """Public data sets: what there is, where it lies on this machine, how it is had and checked.
 
 Importing this package needs no torch, NumPy or network. Loaders live in
-:mod:`harness.data.readers`, :mod:`harness.data.huggingface` and :mod:`harness.data.pickles`;
-what they return, in :mod:`harness.data.splits`.
+:mod:`harness.loading`.
 """
 
 from harness.data.entries import Entry, catalogue, fingerprint

@@ -22,8 +22,8 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness import yamlfile
 from harness.data.errors import DataUnavailable
+from harness.specs import yamlfile
 
 FOLDER = Path(__file__).parent
 CHECKSUM = re.compile(r"[0-9a-f]{64}|git:[0-9a-f]{40}|md5:[0-9a-f]{32}")

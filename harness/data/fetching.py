@@ -14,7 +14,7 @@ from harness.data import archives, first_use, places, trees
 from harness.data.entries import Entry, File, Part, Source, entry
 from harness.data.errors import DataUnavailable
 from harness.data.integrity import check_part, check_tree
-from harness.records import write_atomically
+from harness.files import write_atomically
 
 if TYPE_CHECKING:
     import httpx
@@ -150,7 +150,7 @@ class _Transfer:
         place = self.source.locate(self.part.path)
         if not self.source.huggingface:
             return place
-        from harness.data.huggingface import address
+        from harness.loading.huggingface import address
 
         return address(self.source.huggingface, self.source.revision, place)
 

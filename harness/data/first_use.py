@@ -13,7 +13,7 @@ from harness.data import places
 from harness.data.entries import Entry, File, entry, read_listing
 from harness.data.errors import DataUnavailable
 from harness.data.integrity import hash_file, remember_checked
-from harness.records import write_atomically
+from harness.files import write_atomically
 
 UNCONFIRMED = "unconfirmed (first use on this machine)"
 

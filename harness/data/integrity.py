@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.data.entries import Entry, File, Part
 from harness.data.errors import CorruptData
 from harness.data.places import cache, first_use
-from harness.records import write_atomically
+from harness.files import write_atomically
 
 Signature = list[str | int]
 

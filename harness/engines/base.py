@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.catalog import Problem
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.records import Record
+from harness.specs.catalog import Problem
 
 Group = Sequence[PlannedTrial]
 

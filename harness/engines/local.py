@@ -20,16 +20,17 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 
 from harness import paths, provenance
-from harness.catalog import Problem
+from harness.desk import Setting, workdir
 from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
 from harness.engines.keeper import End, Limits, Order, become_keeper, keep
+from harness.engines.locks import Locks
 from harness.engines.queue import Queue
-from harness.locks import Locks
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Stopped
 from harness.records import Failure, Record, RecordStore, Status
-from harness.runner import Setting, failed, run_group, workdir
+from harness.runner import failed, run_group
+from harness.specs.catalog import Problem
 
 PRELOAD = ["harness.engines.preload"]
 GRACE = 30.0
@@ -278,7 +279,7 @@ def _since(record: Record, start: datetime) -> bool:
 
 def _validate(key: str, setting: Setting, outbox: Connection) -> None:
     paths.adopt(setting.environment)
-    from harness.validate import validate
+    from harness.specs.validate import validate
 
     outbox.send(validate(key))
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from harness.desk import workdir
 from harness.engines.base import Event, Finished, Group, Waiting
-from harness.locks import Locks
+from harness.engines.locks import Locks
 from harness.plan import PlannedTrial, outdated, state
 from harness.records import Record, RecordStore, Resources
-from harness.runner import workdir
 
 LOOK_AGAIN = 1.0
 

@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from harness import data, paths
-from harness.catalog import Problem
+from harness.desk import Setting, workdir
 from harness.engines.base import Event, Finished, Group, Interrupted
 from harness.engines.local import LocalEngine
+from harness.engines.locks import Locks
 from harness.engines.queue import Queue
-from harness.locks import Locks
 from harness.plan import PlanError, PlannedTrial
 from harness.records import Failure, Record, RecordStore
-from harness.runner import Setting, failed, workdir
+from harness.runner import failed
+from harness.specs.catalog import Problem
 
 try:
     import ray

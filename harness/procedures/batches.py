@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from harness.data.splits import Batch, Split
+from harness.loading.splits import Batch, Split
 from harness.seeding import derive
 
 

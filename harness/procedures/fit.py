@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from harness.data.splits import Batch
+from harness.loading.splits import Batch
 from harness.procedures.base import Diverged, Outcome, Separately, Trial, exact
 from harness.procedures.networks import Networks, Single
 from harness.procedures.stacked import Stacked

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from harness.data.splits import Batch
+from harness.loading.splits import Batch
 from harness.procedures.base import Trial
 from harness.procedures.batches import Batches
 from harness.seeding import seed_all

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from harness.data.splits import Batch, Tensors
+from harness.loading.splits import Batch, Tensors
 from harness.procedures.base import Separately, Trial
 from harness.procedures.batches import Batches
 from harness.procedures.networks import Objective, fused

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.report.leaderboard import Cell, PaperResults
-from harness.spec import Paper
+from harness.specs.schema import Paper
 
 MAX_ENTRIES = 100
 

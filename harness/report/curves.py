@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.judging.statistics import t_quantile
 from harness.records import Record, Series
-from harness.spec import Paper
-from harness.statistics import t_quantile
+from harness.specs.schema import Paper
 
 MAX_PANELS = 12
 MAX_LINES = 8

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from harness.judging.verdicts import Verdict
 from harness.report.leaderboard import Cell, PaperResults
 from harness.report.rows import COLUMNS, measured, reported, verdict_rows
-from harness.spec import Paper
-from harness.verdicts import Verdict
+from harness.specs.schema import Paper
 
 if TYPE_CHECKING:
     import pandas as pd

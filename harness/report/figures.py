@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from harness.judging.verdicts import JUDGEMENTS, Verdict, accepted
 from harness.report.curves import Line, Panel
 from harness.report.leaderboard import PaperResults
 from harness.report.rows import measured, reported
-from harness.spec import Claim
-from harness.verdicts import JUDGEMENTS, Verdict, accepted
+from harness.specs.claims import Claim
 
 Spec = dict[str, Any]
 

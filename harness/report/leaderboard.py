@@ -12,13 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import catalog, paths, plan
-from harness.quantities import Measurements, Unmeasured
-from harness.records import Record, RecordStore, Unreadable
-from harness.report.curves import Panel, panels
-from harness.spec import Evidence, Operand, Paper
-from harness.statistics import Estimate, estimate
-from harness.verdicts import (
+from harness import paths, plan
+from harness.judging.quantities import Measurements, Unmeasured
+from harness.judging.statistics import Estimate, estimate
+from harness.judging.verdicts import (
     JUDGEMENTS,
     Current,
     Judgement,
@@ -26,6 +23,12 @@ from harness.verdicts import (
     current,
     judge_current,
 )
+from harness.records import Record, RecordStore, Unreadable
+from harness.report.curves import Panel, panels
+from harness.specs import catalog
+from harness.specs.claims import Operand
+from harness.specs.schema import Paper
+from harness.specs.types import Evidence
 
 STRENGTH: dict[Evidence | None, int] = {"paper": 3, "reduced": 2, "stand-in": 1, None: 0}
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness import catalog, paths
-from harness.records import RecordStore, Unreadable, write_atomically
+from harness import paths
+from harness.files import write_atomically
+from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
+from harness.records import RecordStore, Unreadable
 from harness.report import svg
 from harness.report.leaderboard import (
     Cell,
@@ -29,8 +31,10 @@ from harness.report.leaderboard import (
 )
 from harness.report.progress import duration
 from harness.report.rows import figure, measured, reported
-from harness.spec import Claim, Evidence, Paper
-from harness.verdicts import JUDGEMENTS, Judgement, Verdict
+from harness.specs import catalog
+from harness.specs.claims import Claim
+from harness.specs.schema import Paper
+from harness.specs.types import Evidence
 
 FIGURES = 4
 ABOUT = """\

@@ -14,7 +14,7 @@ from harness.engines.base import Event, Finished, Reported, Started
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.report.rows import figure
-from harness.spec import Paper
+from harness.specs.schema import Paper
 
 LINES_EVERY = 10.0
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from harness.verdicts import Verdict
+from harness.judging.verdicts import Verdict
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Verdict))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths
+from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history
 from harness.report.boards import Boards
@@ -30,7 +31,6 @@ from harness.report.markdown import (
 )
 from harness.report.progress import duration
 from harness.report.rows import figure, measured, reported
-from harness.verdicts import JUDGEMENTS, Verdict
 
 MAX_TRIALS = 200
 STATIC = ("style.css", "tables.js", "charts.js")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
+from harness.judging.verdicts import JUDGEMENTS, Verdict, accepted
 from harness.report.curves import Panel
 from harness.report.figures import (
     LINE_COLOURS,
@@ -20,8 +21,7 @@ from harness.report.figures import (
 )
 from harness.report.leaderboard import PaperResults
 from harness.report.rows import measured
-from harness.spec import Claim
-from harness.verdicts import JUDGEMENTS, Verdict, accepted
+from harness.specs.claims import Claim
 
 WIDTH = 760
 LEFT, RIGHT = 170, 200

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.report.rows import measured, reported
-from harness.spec import Paper
-from harness.verdicts import JUDGEMENTS, Judgement, Verdict
+from harness.specs.schema import Paper
 
 STYLES: dict[Judgement, str] = {
     "reproduced": "green",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.engines.base import Event
 from harness.plan import PlannedTrial
-from harness.reproduce import Request, run
-from harness.spec import Paper
+from harness.reproduction import Request, run
+from harness.specs.schema import Paper
 from scripts.benchmark import timing
 from scripts.benchmark.project import Project, project
 from scripts.benchmark.timing import Finding, Row, interleaved

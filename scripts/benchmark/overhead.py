@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from harness.data.splits import Batch, Splits
+from harness.loading.splits import Batch, Splits
 from harness.procedures.base import Trial
 from harness.procedures.batches import Batches
 from harness.procedures.checkpoints import Checkpoints

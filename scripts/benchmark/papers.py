@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from harness import catalog, paths
+from harness import paths
 from harness.records import Record, RecordStore
+from harness.specs import catalog
 from scripts.benchmark.timing import Finding, Row
 
 ABOUT = """\

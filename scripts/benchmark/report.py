@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records import write_atomically
+from harness.files import write_atomically
 from harness.report.markdown import table
 from harness.report.rows import figure
 

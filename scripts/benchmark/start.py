@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import catalog, paths
+from harness import paths
+from harness.specs import catalog
 from scripts.benchmark.project import Project, project
 from scripts.benchmark.timing import Finding, Row, interleaved
 from scripts.benchmark.written import write_papers

@@ -7,9 +7,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from harness import catalog, paths, plan, provenance
+from harness import paths, plan, provenance
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
+from harness.specs import catalog
 from scripts.benchmark.project import TOYS, Project
 
 EPOCHS = [float(epoch) for epoch in range(1, 21)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness import catalog, paths
-from harness.reproduce import reproduce
-from harness.validate import validate
+from harness import paths
+from harness.reproduction import reproduce
+from harness.specs import catalog
+from harness.specs.validate import validate
 
 PAPERS = catalog.paper_keys()
 

@@ -12,13 +12,13 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness import catalog, yamlfile
-from harness.build import BuildError, check, import_callable
-from harness.catalog import SpecError, UnknownPaper
+from harness.judging.verdicts import judge
 from harness.records import Record, Unreadable, read_record
 from harness.report.rows import verdict_rows
-from harness.spec import Paper
-from harness.verdicts import judge
+from harness.specs import catalog, yamlfile
+from harness.specs.build import BuildError, check, import_callable
+from harness.specs.catalog import SpecError, UnknownPaper
+from harness.specs.schema import Paper
 
 TOY = Path(__file__).parent / "toy" / "spec.yaml"
 fuzz = settings(
@@ -206,7 +206,7 @@ def replaced(where: tuple, value: object) -> dict:
 def test_any_change_of_a_spec_is_valid_or_a_message(where, value) -> None:
     """Loaded, planned and shown, or refused; nothing else is raised."""
     from harness import plan
-    from harness.validate import _Checks
+    from harness.specs.validate import _Checks
 
     paper = read(yaml.safe_dump(replaced(where, value)).encode())
     if paper is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness import catalog, fingerprint, paths, plan
+from harness import fingerprint, paths, plan
 from harness.plan import merge
+from harness.specs import catalog
 
 
 def test_merging_goes_key_by_key_and_a_new_class_starts_afresh() -> None:

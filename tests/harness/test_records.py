@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.files import write_atomically
 from harness.records import (
     Measured,
     Provenance,
@@ -17,7 +18,6 @@ from harness.records import (
     Series,
     Unreadable,
     frame,
-    write_atomically,
 )
 
 

@@ -17,14 +17,14 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from harness import paths
-from harness.data.splits import Splits, Tensors
 from harness.engines.base import Interrupted, Reported
+from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.checkpoints import Checkpoints, Stopped
 from harness.procedures.fit import Fit
 from harness.records import RecordStore
-from harness.reproduce import Request, reproduce
-from harness.reproduce import run as run_paper
+from harness.reproduction import Request, reproduce
+from harness.reproduction import run as run_paper
 from harness.seeding import seed_all
 
 EPOCHS = 5

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from harness import catalog, paths, plan
+from harness import paths, plan
 from harness.data import DataUnavailable
 from harness.engines.base import Finished, Reported, Started
 from harness.records import RecordStore
-from harness.reproduce import Request, reproduce, run
+from harness.reproduction import Request, reproduce, run
+from harness.specs import catalog
 
 
 class Watcher:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from harness import catalog, paths, plan
+from harness import paths, plan
 from harness.cli import app
 from harness.records import Measured, Record, RecordStore
-from harness.reproduce import reproduce
+from harness.reproduction import reproduce
+from harness.specs import catalog
 from harness.verify import compare, lines, verify
 
 

@@ -18,7 +18,8 @@ PATIENCE = 4.0
 KEY = "0" * 40
 SCRIPT = f"""
 import time
-from harness import catalog, plan
+from harness import plan
+from harness.specs import catalog
 from harness.engines.base import Reported, Started
 from harness.procedures.base import Progress
 from harness.tracking import WandbTracker

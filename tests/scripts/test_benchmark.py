@@ -32,7 +32,7 @@ def test_a_part_measures_every_row_at_its_smallest(project: Path, part: str) -> 
 
 
 def test_papers_are_read_from_their_records(project: Path) -> None:
-    from harness.reproduce import reproduce
+    from harness.reproduction import reproduce
     from scripts.benchmark import papers
 
     assert not papers.measure().rows

@@ -19,8 +19,8 @@ from experiments.dl_theory.training import (
     pair_average,
     prediction_gap,
 )
+from harness.judging.quantities import fit_slope
 from harness.procedures.base import Outcome, Trial
-from harness.quantities import fit_slope
 
 
 def run(procedure: Any, data: Any = None, seed: int = 0) -> Outcome:

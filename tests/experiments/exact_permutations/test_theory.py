@@ -17,8 +17,8 @@ from experiments.exact_permutations.theory import (
     geometric_mean,
     size_series,
 )
+from harness.judging.quantities import fit_slope
 from harness.procedures.base import Trial
-from harness.quantities import fit_slope
 
 
 def trial(data: object = None) -> Trial:

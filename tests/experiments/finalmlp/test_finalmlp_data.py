@@ -11,7 +11,7 @@ import torch
 from experiments.finalmlp import data, published
 from experiments.finalmlp.data import auc, multiplicative, true_logits
 from experiments.finalmlp.movielens import ml_latest_small, unrated, years
-from harness.data.readers import BadFormat
+from harness.loading.readers import BadFormat
 
 
 def test_true_logits_are_the_written_sum():

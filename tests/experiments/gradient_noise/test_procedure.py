@@ -10,7 +10,7 @@ from experiments.gradient_noise.data import babi_like
 from experiments.gradient_noise.memory import MemoryNetwork
 from experiments.gradient_noise.model import DeepNet
 from experiments.gradient_noise.procedure import NoisyDescent, Training, clip_rows, noise_std
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Trial
 from harness.procedures.batches import Batches
 from harness.procedures.checkpoints import Checkpoints

@@ -8,7 +8,7 @@ from torch.distributions import InverseGamma, MultivariateNormal, Normal
 
 from experiments.scale_mixture_nngp.classifier import Classification, SparseProcess, per_class
 from experiments.scale_mixture_nngp.data import Images
-from harness.data.splits import Tensors
+from harness.loading.splits import Tensors
 from harness.procedures.base import Trial
 from harness.procedures.checkpoints import Checkpoints, Stopped
 from harness.records import Measured

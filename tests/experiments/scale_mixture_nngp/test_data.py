@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.scale_mixture_nngp import data
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 
 
 def rows(part: Tensors) -> tuple[np.ndarray, np.ndarray]:

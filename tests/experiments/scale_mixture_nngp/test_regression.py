@@ -11,7 +11,7 @@ from baselines import nngp
 from experiments.scale_mixture_nngp.data import series
 from experiments.scale_mixture_nngp.priors import InverseGamma
 from experiments.scale_mixture_nngp.regression import Regression, standardised
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Trial
 
 NOISES = (1e-2, 1e-1, 1.0)

@@ -33,14 +33,6 @@ def folder_line() -> Callable[[str, dict[str, bytes]], str]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no mirror."""
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def mirror(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty mirror folder."""
     (tmp_path / "mirror").mkdir()

@@ -110,7 +110,7 @@ def test_an_entry_without_listing_is_refused(declare: Any) -> None:
 
 
 def test_a_hub_source_gives_the_address_of_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.data.huggingface import address
+    from harness.loading.huggingface import address
 
     commit = "0" * 40
     source = Source(huggingface="some/set", revision=commit, file="data/{path}")

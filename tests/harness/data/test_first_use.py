@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from harness import catalog, plan, reproduce
+from harness import plan
+from harness import reproduction as reproduce
 from harness.cli import app
 from harness.data import (
     CorruptData,
@@ -25,8 +26,10 @@ from harness.data import (
     resolve,
     verify,
 )
+from harness.desk import Setting
 from harness.records import Failure, RecordStore
-from harness.runner import Setting, failed
+from harness.runner import failed
+from harness.specs import catalog
 
 UNCONFIRMED = "unconfirmed (first use on this machine)"
 

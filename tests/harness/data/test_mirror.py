@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from harness.data import catalogue, locate, resolve
-from harness.data.pickles import load_arrays, load_object_array
-from harness.data.readers import read_labelled_images
+from harness.loading.pickles import load_arrays, load_object_array
+from harness.loading.readers import read_labelled_images
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("HARNESS_DATA"), reason="HARNESS_DATA names no mirror of the real data"

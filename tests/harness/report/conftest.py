@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness import catalog, paths, plan
+from harness import paths, plan
 from harness.records import Record, RecordStore
+from harness.specs import catalog
 
 HARDWARE = {"cpu": "Some CPU", "cores": 2, "threads": 1, "os": "Linux", "memory_gb": 8.0}
 

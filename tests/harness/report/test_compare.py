@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from harness import paths
 from harness.cli import app
-from harness.compare import Interval, UnknownTree, compare
+from harness.report.compare import Interval, UnknownTree, compare
 
 
 def copy(name: str):

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from harness import catalog, paths
+from harness import paths
 from harness.records import RecordStore
 from harness.report.exports import Format, export, latex
 from harness.report.leaderboard import collect
+from harness.specs import catalog
 
 
 @pytest.fixture

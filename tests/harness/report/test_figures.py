@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness import catalog, paths
+from harness import paths
 from harness.records import RecordStore
 from harness.report import figures
 from harness.report.leaderboard import collect
+from harness.specs import catalog
 
 altair = pytest.importorskip("altair", reason="altair checks the specifications' schema")
 

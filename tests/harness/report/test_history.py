@@ -7,11 +7,12 @@ import subprocess
 
 import yaml
 
-from harness import catalog, paths
+from harness import paths
 from harness.records import RecordStore
 from harness.report.boards import Boards
 from harness.report.history import changes, revisions, trend
 from harness.report.leaderboard import collect
+from harness.specs import catalog
 
 HEAD = "paper,claim,verdict,evidence,tier\n"
 

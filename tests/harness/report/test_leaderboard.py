@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness import catalog, paths
+from harness import paths
+from harness.judging.verdicts import Verdict
 from harness.records import Record, RecordStore, Series
 from harness.report.curves import MAX_POINTS, curve
 from harness.report.leaderboard import collect, headline, strays, strongest_first
-from harness.verdicts import Verdict
+from harness.specs import catalog
 
 
 def verdict(kind, evidence, tier="cpu", dataset="d") -> Verdict:

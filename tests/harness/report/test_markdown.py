@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness import catalog, paths
+from harness import paths
 from harness.report.markdown import deviations, relink, text, write_all, write_paper
 from harness.report.svg import ticks
+from harness.specs import catalog
 
 
 def tree(folder) -> dict[str, bytes]:

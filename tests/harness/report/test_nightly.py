@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from harness import catalog, nightly, paths
+from harness import nightly, paths
 from harness.cli import app
 from harness.nightly import BadBudget, Due, seconds
 from harness.records import RecordStore
+from harness.specs import catalog
 
 
 def copy_toy(project, key: str) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from harness import catalog, paths
+from harness import paths
+from harness.judging.verdicts import judge
 from harness.records import RecordStore
-from harness.reproduce import Reproduction
+from harness.reproduction import Reproduction
+from harness.specs import catalog
 from harness.tracking import WandbTracker, unsynced
-from harness.verdicts import judge
 
 
 def outcome(ran: int = 9) -> Reproduction:

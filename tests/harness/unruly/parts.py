@@ -12,7 +12,7 @@ import time
 import torch
 from torch import nn
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Outcome, Progress
 from harness.procedures.fit import Fit
 from harness.records import Series

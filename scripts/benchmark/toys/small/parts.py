@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 
 
 class Net(nn.Module):

@@ -12,7 +12,7 @@ import argparse
 import torch
 from torch import nn
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive, seed_all
 
 

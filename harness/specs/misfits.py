@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.spec import QUANTITIES, Paper
+from harness.specs.claims import QUANTITIES
+from harness.specs.schema import Paper
 
 Where = list[int | str]
 

@@ -11,11 +11,13 @@ from difflib import get_close_matches
 from fnmatch import filter as glob
 from typing import Any
 
-from harness import catalog, plan
-from harness.build import BuildError, check, import_callable, parameters
-from harness.catalog import Problem, SpecError
-from harness.spec import Claim, Paper, _Quantity
-from harness.yamlfile import YamlFile
+from harness import plan
+from harness.specs import catalog
+from harness.specs.build import BuildError, check, import_callable, parameters
+from harness.specs.catalog import Problem, SpecError
+from harness.specs.claims import Claim, _Quantity
+from harness.specs.schema import Paper
+from harness.specs.yamlfile import YamlFile
 
 REQUIRED_TIERS = ("smoke", "cpu", "full")
 Where = list[str | int]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import catalog, paths
+from harness import paths
+from harness.judging.verdicts import Verdict, judge
 from harness.records import RecordStore
-from harness.verdicts import Verdict, judge
+from harness.specs import catalog
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness import plan
-from harness.quantities import Measurements, Unmeasured, measure
+from harness.judging.quantities import Measurements, Unmeasured, measure
+from harness.judging.statistics import Estimate
 from harness.records import Record
-from harness.spec import Claim, Criterion, Difference, Evidence, Paper, Quantity
-from harness.statistics import Estimate
+from harness.specs.claims import Claim, Criterion, Difference, Quantity
+from harness.specs.schema import Paper
+from harness.specs.types import Evidence
 
 Judgement = Literal["reproduced", "not reproduced", "inconclusive", "not comparable", "not run"]
 JUDGEMENTS: tuple[Judgement, ...] = (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from harness.judging.statistics import Estimate, estimate, share_difference
 from harness.records import Measured, Record, Series
-from harness.spec import (
+from harness.specs.claims import (
     Difference,
-    Metric,
     Monotonic,
     Operand,
     Quantity,
@@ -21,7 +21,7 @@ from harness.spec import (
     Share,
     Slope,
 )
-from harness.statistics import Estimate, estimate, share_difference
+from harness.specs.schema import Metric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, yamlfile
-from harness.spec import Claim, Criterion, Difference, Paper
-from harness.validate import validate
+from harness.specs import catalog, yamlfile
+from harness.specs.claims import Claim, Criterion, Difference
+from harness.specs.schema import Paper
+from harness.specs.validate import validate
 
 
 def write(project: Path, old: str, new: str) -> None:

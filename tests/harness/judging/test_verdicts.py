@@ -8,11 +8,13 @@ import math
 import pytest
 from scipy import stats
 
-from harness import catalog, plan
-from harness.quantities import fit_slope, rank_correlation
+from harness import plan
+from harness.judging.quantities import fit_slope, rank_correlation
+from harness.judging.verdicts import judge
 from harness.records import Measured, Provenance, Record, Resources, Series
-from harness.spec import Claim, Paper
-from harness.verdicts import judge
+from harness.specs import catalog
+from harness.specs.claims import Claim
+from harness.specs.schema import Paper
 
 BASE = {
     "key": "toy",
@@ -380,6 +382,6 @@ def test_the_criterion_never_moves_with_the_data() -> None:
     """A claim's acceptance region is a function of the spec alone."""
     claim = catalog.load("toy").claims[0]
     assert isinstance(claim, Claim)
-    from harness.verdicts import accepted
+    from harness.judging.verdicts import accepted
 
     assert accepted(claim) == (0.0, math.inf)

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness import paths
 
-OURS = ("experiments", "baselines", "harness.procedures", "harness.data")
+OURS = ("experiments", "baselines", "harness.procedures", "harness.loading")
 LIBRARIES = (
     "torch.nn",
     "torch.optim",

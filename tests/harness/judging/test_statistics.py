@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.judging.statistics import estimate, share_difference, t_quantile
 from harness.records import Measured
-from harness.spec import Share
-from harness.statistics import estimate, share_difference, t_quantile
+from harness.specs.claims import Share
 
 NUMBERS = [3.1, 2.7, 4.4, 3.9, 3.3]
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from harness.data.huggingface import table
-from harness.data.pickles import ForbiddenPickle, load_arrays, load_object_array
-from harness.data.readers import BadFormat, read_idx, read_labelled_images
+from harness.loading.huggingface import table
+from harness.loading.pickles import ForbiddenPickle, load_arrays, load_object_array
+from harness.loading.readers import BadFormat, read_idx, read_labelled_images
 
 CODES = {np.uint8: 8, np.int8: 9, np.int16: 11, np.int32: 12, np.float32: 13, np.float64: 14}
 

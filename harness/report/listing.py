@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness import catalog, paths, yamlfile
+from harness import paths
+from harness.specs import catalog, yamlfile
 
 if TYPE_CHECKING:
-    from harness.spec import Paper
+    from harness.specs.schema import Paper
 
 Row = dict[str, Any]
 
@@ -100,7 +101,7 @@ def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
     from harness import plan
     from harness.data import DataUnavailable
     from harness.records import RecordStore
-    from harness.reproduce import available_data
+    from harness.reproduction import available_data
 
     rows = []
     for key in keys or catalog.paper_keys():

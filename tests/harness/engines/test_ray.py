@@ -11,7 +11,7 @@ import pytest
 from harness import paths
 from harness.engines.base import Finished, Interrupted, Reported
 from harness.records import RecordStore
-from harness.reproduce import Request, reproduce, run
+from harness.reproduction import Request, reproduce, run
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

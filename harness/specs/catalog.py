@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import paths, yamlfile
+from harness import paths
+from harness.specs import yamlfile
 
 if TYPE_CHECKING:
-    from harness.spec import Paper
+    from harness.specs.schema import Paper
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def spec_path(key: str) -> Path:
     Raises:
         UnknownPaper: naming the nearest keys.
     """
-    from harness.spec import KEY
+    from harness.specs.types import KEY
 
     path = paths.experiments() / key / "spec.yaml"
     if not re.match(KEY, key) or not path.is_file():
@@ -86,7 +87,7 @@ def read(path: Path) -> tuple[Paper, yamlfile.YamlFile]:
     """
     from pydantic import ValidationError  # not needed to list papers, and slow to import
 
-    from harness.spec import Paper
+    from harness.specs.schema import Paper
 
     try:
         source = yamlfile.load(path)
@@ -95,7 +96,7 @@ def read(path: Path) -> tuple[Paper, yamlfile.YamlFile]:
     try:
         paper = Paper.model_validate(source.data)
     except ValidationError as error:
-        from harness.misfits import explain
+        from harness.specs.misfits import explain
 
         problems = [explain(source.data, dict(e)) for e in error.errors()]
         raise SpecError([Problem(path, source.line(w), m) for w, m in problems]) from error

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, locks, paths, plan
+from harness import paths, plan
+from harness.engines import locks
 from harness.engines.base import Finished, Waiting
+from harness.engines.locks import Locks
 from harness.engines.queue import Queue, lock_path
-from harness.locks import Locks
 from harness.records import RecordStore
-from harness.reproduce import Request, reproduce, run
+from harness.reproduction import Request, reproduce, run
+from harness.specs import catalog
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from harness.engines import keeper
 from harness.engines.base import Started
 from harness.engines.keeper import End, Limits, become_keeper, keep
 from harness.engines.logs import BoundedLog
+from harness.files import write_atomically
 from harness.procedures.checkpoints import Checkpoints
-from harness.records import Record, RecordStore, write_atomically
-from harness.reproduce import Request, reproduce, run
+from harness.records import Record, RecordStore
+from harness.reproduction import Request, reproduce, run
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from harness import catalog, data, paths, plan, provenance
+from harness import data, paths, plan, provenance
+from harness.desk import Setting
 from harness.engines import ranks
 from harness.engines.base import Engine, Event, Finished, Waiting
 from harness.engines.interrupts import stoppable
+from harness.judging.verdicts import Verdict, judge
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
-from harness.runner import Setting
-from harness.spec import Paper
-from harness.verdicts import Verdict, judge
+from harness.specs import catalog
+from harness.specs.schema import Paper
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from harness import catalog, paths
+from harness import paths
 from harness.plan import PlanError
+from harness.specs import catalog
 
 
 def copy_paper(key: str, like: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.build import BuildError, build, check
+from harness.specs.build import BuildError, build, check
 
 
 def linear(**arguments) -> dict:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from harness.data.splits import Splits, Tensors
+from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Diverged, Outcome, Separately, Trial
 from harness.procedures.checkpoints import Checkpoints, Stopped
 from harness.procedures.fit import Fit
-from harness.reproduce import reproduce
+from harness.reproduction import reproduce
 
 TOLERANCE = 1e-4  # relative: floating-point sums are taken in another order
 SEEDS = [3, 1, 8]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from harness.data.splits import Batch, Rows, Splits, Tensors
+from harness.loading.splits import Batch, Rows, Splits, Tensors
 from harness.procedures.base import Diverged, Progress, Trial
 from harness.procedures.batches import Batches
 from harness.procedures.fit import Fit

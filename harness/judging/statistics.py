@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from harness.records import Measured
-from harness.spec import OverSeeds, Share
+from harness.specs.claims import OverSeeds, Share
 
 CONFIDENCE = 0.95
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from harness import paths
-from harness.data.splits import Tensors
+from harness.loading.splits import Tensors
 from harness.plan import PlanError
 from harness.procedures.batches import Batches
 from harness.records import RecordStore
-from harness.reproduce import Request, run
+from harness.reproduction import Request, run
 
 TOLERANCE = 1e-5  # relative: floating-point sums are taken in another order
 
@@ -80,7 +80,7 @@ def test_two_processes_measure_what_one_does(without_noise) -> None:
 
 NODE = """
 import sys
-from harness.reproduce import Request, run
+from harness.reproduction import Request, run
 fabric = {"devices": 1, "num_nodes": 2, "strategy": "ddp"}
 outcome = run(Request("unruly", "cpu", seeds=1, variants=["net"], fabric=fabric))
 sys.exit(len(outcome.failed))

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import catalog, paths
+from harness import paths
 from harness.records import RecordStore
 from harness.report.leaderboard import Headline, PaperResults, collect
 from harness.report.markdown import table, text
 from harness.report.rows import figure
-from harness.spec import Paper
+from harness.specs import catalog
+from harness.specs.schema import Paper
 
 ClaimKey = tuple[str, str]
 

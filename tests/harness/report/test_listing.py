@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import catalog, listing, yamlfile
+from harness.report import listing
+from harness.specs import catalog, yamlfile
 
 
 def test_the_outline_of_a_spec_says_what_the_whole_says(project: Path, monkeypatch) -> None:

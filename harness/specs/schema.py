@@ -1,0 +1,145 @@
+"""The schema of ``experiments/<key>/spec.yaml``: everything declarative about a paper.
+
+A :class:`Paper` names datasets, variants, metrics, tiers and claims by key; the rest of the
+engine reads nothing else about a paper. Unknown keys are errors. Whether the names agree with
+each other and the classes exist is checked by :mod:`harness.specs.validate`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from harness.specs.claims import Claim
+from harness.specs.types import Bytes, Key, Seconds, Strict
+
+
+class ClassConfig(Strict):
+    """A class or function by import path with its keyword arguments, as LightningCLI names them."""
+
+    class_path: str
+    init_args: dict[str, Any] = {}
+
+
+class Metric(Strict):
+    """How a recorded number is shown: ``recorded × scale`` in ``unit``."""
+
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    better: Literal["higher", "lower"] | None = None
+
+
+class Dataset(Strict):
+    """One data set (or theoretical setting) on which variants are run.
+
+    ``class_path`` names a callable that returns :class:`harness.loading.splits.Splits` (or any
+    object with ``dims``). It gets ``root`` (the folder of ``source``) and ``seed`` when its
+    signature has parameters of these names. Without ``class_path`` the procedure needs no data.
+    """
+
+    label: str
+    class_path: str | None = None
+    init_args: dict[str, Any] = {}
+    source: str | None = None
+    evidence: Literal["paper", "stand-in"] = "paper"
+    stands_in_for: list[Key] = []
+    folds: dict[str, list[Any]] = Field(default={}, max_length=1)
+
+    @model_validator(mode="after")
+    def _stand_in_names_what_it_replaces(self) -> Dataset:
+        if (self.evidence == "stand-in") != bool(self.stands_in_for):
+            raise ValueError(
+                "evidence: stand-in and stands_in_for: [datasets of the paper] go together"
+            )
+        return self
+
+
+class Variant(Strict):
+    """One configuration under test. ``like`` starts from another variant and merges over it.
+
+    ``model`` and ``procedure`` are merged over the paper's defaults key by key; naming another
+    ``class_path`` replaces the ``init_args`` as a whole. A ``deterministic`` variant (a closed
+    form, an exact solver) has one seed, whatever the tier says.
+    """
+
+    label: str
+    role: Literal["paper", "ablation", "baseline", "control"]
+    like: Key | None = None
+    model: dict[str, Any] | None = None
+    procedure: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    datasets: list[str] | None = None
+    deterministic: bool = False
+
+
+class When(Strict):
+    """Shell-style patterns; an override applies where all of them match."""
+
+    variant: str | list[str] = "*"
+    dataset: str | list[str] = "*"
+
+
+class Override(Strict):
+    """A change of settings for some variants or datasets of a tier; later ones win."""
+
+    when: When = When()
+    procedure: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    protocol: Literal["paper", "reduced"] | None = None
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class Tier(Strict):
+    """How much work is spent.
+
+    ``datasets`` is a list of slots; a slot is a dataset or a list of them in order of
+    preference, of which the first available one is used. ``together`` is how many seeds share a
+    process where the procedure has ``run_together``.
+    """
+
+    description: str
+    protocol: Literal["paper", "reduced"] = "reduced"
+    datasets: list[Key | list[Key]] = Field(min_length=1)
+    variants: list[str] = ["*"]
+    seeds: int = Field(default=1, ge=1, le=100_000)
+    timeout: Seconds = 3600.0
+    memory: Bytes | None = None
+    cpus: int = Field(default=1, ge=1, le=1024)
+    gpus: float = Field(default=0.0, ge=0, le=64)
+    together: int = Field(default=1, ge=1, le=10_000)
+    procedure: dict[str, Any] = {}
+    overrides: list[Override] = []
+
+
+def _distinct_ids(claims: list[Claim]) -> list[Claim]:
+    seen: set[str] = set()
+    for claim in claims:
+        if claim.id in seen:
+            raise ValueError(f"two claims have the id {claim.id!r}")
+        seen.add(claim.id)
+    return claims
+
+
+class Paper(Strict):
+    """A publication and how its claims are put to the test."""
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    title: str = Field(min_length=3)
+    authors: list[str] = Field(min_length=1)
+    year: int = Field(ge=1943, le=2100)
+    venue: str = ""
+    arxiv: Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")] | None = None
+    code: str = ""
+    task: str
+    summary: str
+    extra: str | None = None
+    metrics: dict[str, Metric] = Field(min_length=1)
+    datasets: dict[Key, Dataset] = Field(min_length=1)
+    model: dict[str, Any] | None = None
+    procedure: ClassConfig
+    variants: dict[Key, Variant] = Field(min_length=1)
+    tiers: dict[Key, Tier]
+    claims: Annotated[list[Claim], AfterValidator(_distinct_ids)] = Field(min_length=1)
