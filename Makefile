@@ -10,9 +10,10 @@ TIER   ?= cpu
 ENGINE ?= local
 BUDGET ?= 60m
 
-# A paper may need an extra of pyproject.toml (its spec says `extra: name`).
-extra := $(if $(PAPER),$(shell sed -n 's/^extra: *//p' experiments/$(PAPER)/spec.yaml 2>/dev/null))
+# A paper may need extras of pyproject.toml (its spec says `extra: name` or `extra: [name, name]`).
+extras := $(if $(PAPER),$(shell sed -n 's/^extra: *//p' experiments/$(PAPER)/spec.yaml 2>/dev/null | tr -d '[],'))
 stamp = $(VENV)/.installed$(if $(1),-$(1))
+stamps = $(foreach name,$(extras),$(call stamp,$(name)))
 install = $(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.$(if $(1),[$(1)])'
 
 $(call stamp,): pyproject.toml constraints.txt
@@ -26,22 +27,26 @@ $(VENV)/.installed-%: $(call stamp,)
 	@$(call install,$*)
 	@touch $@
 
-.PHONY: help setup reproduce test lint validate list status leaderboard nightly verify chaos benchmark audit
+.PHONY: help setup reproduce test portability lint validate list status leaderboard nightly verify chaos benchmark audit
 
 help: ## Show this help
 	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n] [ENGINE=local|ray]"
-	@echo "               [FORCE=1] [WANDB_MODE=online] [HARNESS_DATA=folder]"
+	@echo "               [FORCE=1] [TIMEOUT=factor] [WANDB_MODE=online] [HARNESS_DATA=folder]"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(call stamp,) ## Create the environment (the other targets do it by themselves)
 
-reproduce: $(call stamp,$(extra)) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
+reproduce: $(call stamp,) $(stamps) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
 	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
 	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FORCE),--force)
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+	  $(if $(FORCE),--force)
 
 test: $(call stamp,dev) ## Run the tests
 	@$(BIN)/python -m pytest $(TESTS)
+
+portability: $(call stamp,dev) ## Run the numeric tests as slower and other processors would compute them
+	@$(BIN)/python -m scripts.portability
 
 lint: $(call stamp,dev) ## Check style and types
 	@$(BIN)/ruff check .
@@ -60,10 +65,10 @@ status: $(call stamp,) ## Say which trials are fresh, stale, failed or missing
 leaderboard: $(call stamp,site) ## Write the leaderboard: Markdown in results/, the site in results/site/
 	@$(BIN)/harness leaderboard --site
 
-nightly: $(call stamp,$(if $(PAPER),$(extra),dev)) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
+nightly: $(if $(PAPER),$(call stamp,) $(stamps),$(call stamp,dev)) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
 	@$(BIN)/harness nightly $(PAPER) --budget "$(BUDGET)" $(if $(SITE),--site)
 
-verify: $(call stamp,$(extra)) ## Run recorded trials of PAPER at TIER again and compare, bit for bit
+verify: $(call stamp,) $(stamps) ## Run recorded trials of PAPER at TIER again and compare
 	@$(BIN)/harness verify "$(PAPER)" --tier "$(TIER)"
 
 chaos: $(call stamp,dev) ## Interrupt runs at random moments, compare, and write docs/robustness.md

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.judging.results import results
+    from harness.report.table import results
     from harness.reproduction import Reproduction, reproduce
 
 __all__ = ["Reproduction", "reproduce", "results"]
@@ -22,5 +22,5 @@ def __getattr__(name: str) -> Any:
     if name in ("reproduce", "Reproduction"):
         return getattr(importlib.import_module("harness.reproduction"), name)
     if name == "results":
-        return importlib.import_module("harness.judging.results").results
+        return importlib.import_module("harness.report.table").results
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Checkpoints
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -25,7 +28,7 @@ class Setting:
         roots: folder of each catalogue entry in use, its checksums verified.
         threads: for each worker.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
-        commit, dirty: the state of the checkout when the run began.
+        commit, dirty: the state of the checkout when the run began (``""``, ``None``: unknown).
         force: run from the beginning, whatever an interrupted run left.
         environment: ``HARNESS_…`` variables, for workers are forked from a server that may have
             been started with others.
@@ -35,7 +38,7 @@ class Setting:
     threads: int = 1
     accelerator: str = "auto"
     commit: str = ""
-    dirty: bool = False
+    dirty: bool | None = False
     force: bool = False
     environment: Mapping[str, str] = field(default_factory=paths.environment)
 
@@ -107,27 +110,54 @@ def _accelerator(setting: Setting) -> str:
 
 
 class Curves:
-    """Rows of progress as CSV, written as they come; new columns start a new header."""
+    """Rows of progress as CSV, written as they come; new columns start a new header.
+
+    A convenience beside the record: whatever is wrong with the file, or with writing it, the
+    trial goes on.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns: list[str] = []
 
     def add(self, progress: Progress) -> None:
-        row = {"step": progress.step, **progress.metrics}
-        if not self.columns:
-            self._rewind(progress.step)
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if list(row) != self.columns:
-                self.columns = list(row)
-                writer.writerow(self.columns)
-            writer.writerow(row.values())
+        row = {
+            "step": progress.step,
+            **{" ".join(n.split()): v for n, v in progress.metrics.items()},
+        }
+        try:
+            if not self.columns:
+                self._rewind(progress.step)
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                if list(row) != self.columns:
+                    self.columns = list(row)
+                    writer.writerow(self.columns)
+                writer.writerow(row.values())
+        except OSError as error:
+            _log.warning("no curve of step %d: %s", progress.step, error.strerror)
 
     def _rewind(self, step: int) -> None:
         """Drop what an interrupted run wrote from ``step`` on: it is measured again."""
         if self.path.exists():
-            lines = self.path.read_text().splitlines(keepends=True) if step > 1 else []
-            steps = [line.split(",")[0] for line in lines]
-            kept = [n for n, s in zip(lines, steps, strict=True) if s == "step" or int(s) < step]
-            write_atomically(self.path, "".join(kept))
+            text = self.path.read_text("utf-8", errors="replace") if step > 1 else ""
+            write_atomically(self.path, "".join(_rows_before(step, text)))
+
+
+def _rows_before(step: int, text: str) -> Iterator[str]:
+    """The headers, and those rows before a step that are as long as theirs and hold numbers."""
+    width = 0
+    for line in text.splitlines(keepends=True):
+        fields = line.rstrip("\r\n").split(",")
+        if fields[0] == "step" and line.endswith("\n"):
+            width = len(fields)
+            yield line
+        elif len(fields) == width and _numbers(fields) and int(fields[0]) < step:
+            yield line
+
+
+def _numbers(fields: Sequence[str]) -> bool:
+    try:
+        return int(fields[0]) >= 0 and all(float(field) is not None for field in fields)
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -119,7 +120,8 @@ def run(
 
 def interruptible(arguments: Sequence[str], limit: float) -> int | None:
     """Run ``harness run`` in a process of its own; interrupt it as Ctrl-C would at the limit."""
-    process = subprocess.Popen([*COMMAND, *arguments])
+    here = os.environ | {"HARNESS_RESULTS": str(paths.results())}  # none of its runs is a quick one
+    process = subprocess.Popen([*COMMAND, *arguments], env=here)
     try:
         return process.wait(limit)
     except subprocess.TimeoutExpired:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 _CODE = Path(__file__).resolve().parents[1]
+_instead: ContextVar[Path | None] = ContextVar("results", default=None)
 
 
 def root() -> Path:
     """The project folder: it holds experiments/, results/ and runs/."""
     named = os.environ.get("HARNESS_ROOT")
     return _resolved(os.path.abspath(named)) if named else _CODE
+
+
+def other_checkout() -> Path | None:
+    """The checkout that this process was started in, if that is not the one it works on."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "harness" / "__init__.py").is_file() and (folder / "experiments").is_dir():
+            return folder if folder.resolve() != root() else None
+    return None
 
 
 @functools.lru_cache(maxsize=64)
@@ -24,7 +36,8 @@ def _resolved(path: str) -> Path:
 
 def environment() -> dict[str, str]:
     """The variables that say where things are."""
-    return {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+    found = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+    return found | ({"HARNESS_RESULTS": str(results())} if _instead.get() else {})
 
 
 def adopt(variables: Mapping[str, str]) -> None:
@@ -38,10 +51,30 @@ def experiments() -> Path:
     return root() / "experiments"
 
 
-def results() -> Path:
-    """Committed results; ``HARNESS_RESULTS`` names another folder (for trying things out)."""
+def committed() -> Path:
+    """Results that are committed; ``HARNESS_RESULTS`` names another folder instead."""
     named = os.environ.get("HARNESS_RESULTS")
     return _resolved(os.path.abspath(named)) if named else root() / "results"
+
+
+def results() -> Path:
+    """Where results are read and written now: the committed ones, or those of a quick run."""
+    return _instead.get() or committed()
+
+
+@contextlib.contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Read and write results in another folder for a while."""
+    token = _instead.set(folder)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
+def quick(configuration: str) -> Path:
+    """Results of runs that must not change the committed ones; git ignores them."""
+    return runs() / "results" / configuration
 
 
 def records() -> Path:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any, Literal
@@ -191,12 +191,28 @@ def variants_on(paper: Paper, tier: Tier, dataset: str) -> list[str]:
     ]
 
 
+def procedures(paper: Paper, tier_name: str, variants: Sequence[str] | None) -> dict[str, str]:
+    """The class path of the procedure that runs each variant of a tier.
+
+    Args:
+        variants: patterns; only these.
+    """
+    tier = tier_of(paper, tier_name)
+    _check_patterns(paper, variants)
+    return {
+        variant: settings(paper, tier_name, variant, dataset).config["procedure"]["class_path"]
+        for dataset in dict.fromkeys(name for slot in slots(tier) for name in slot)
+        for variant in variants_on(paper, tier, dataset)
+        if variants is None or matches(list(variants), variant)
+    }
+
+
 def plan(
     paper: Paper,
     tier_name: str,
     datasets: Iterable[str],
     seeds: int | None = None,
-    variants: list[str] | None = None,
+    variants: Sequence[str] | None = None,
 ) -> list[PlannedTrial]:
     """All trials of a tier on the given datasets, seed by seed, so that a run that is stopped
     early has whole seeds.
@@ -211,7 +227,7 @@ def plan(
     trials = []
     for dataset in dict.fromkeys(datasets):
         for variant in variants_on(paper, tier, dataset):
-            if variants is None or matches(variants, variant):
+            if variants is None or matches(list(variants), variant):
                 resolved = settings(paper, tier_name, variant, dataset)
                 for fold in folds(paper, dataset):
                     cell = (paper, tier_name, variant, dataset, fold)
@@ -220,7 +236,7 @@ def plan(
     return sorted(trials, key=lambda trial: trial.seed)
 
 
-def _check_patterns(paper: Paper, variants: list[str] | None) -> None:
+def _check_patterns(paper: Paper, variants: Sequence[str] | None) -> None:
     for pattern in variants or []:
         if not any(matches(pattern, name) for name in paper.variants):
             names = ", ".join(paper.variants)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
 import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,60 @@ def accelerator_name() -> str:
 
 
 def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use: its affinity, and the quota of the container around it."""
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = cpu_quota()
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def cpu_quota(system: Path = Path("/sys/fs/cgroup"), groups: Path | None = None) -> float | None:
+    """Processors that control groups (version 2 or 1) grant; ``None`` where they set no limit."""
+    try:
+        lines = (groups or Path("/proc/self/cgroup")).read_text().splitlines()
+    except OSError:
+        return None
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            found += [_quota_v2(folder) for folder in _upwards(system, path)]
+        elif "cpu" in controllers.split(","):
+            base = system / controllers if (system / controllers).is_dir() else system / "cpu"
+            found += [_quota_v1(folder) for folder in _upwards(base, path)]
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def _upwards(base: Path, path: str) -> list[Path]:
+    """The group's folder and those around it: each may set a limit."""
+    group = base / path.lstrip("/")
+    return [group, *(parent for parent in group.parents if parent.is_relative_to(base))]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def threads(jobs: int) -> int:
+    """Threads of each of ``jobs`` workers: what ``OMP_NUM_THREADS`` says, or a share of the
+    processors."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return max(1, cores() // jobs)
 
 
 def _cpu_model() -> str:
@@ -72,16 +124,27 @@ def _cpu_model() -> str:
     return match[1].strip() if match else platform.machine()
 
 
-def checkout() -> tuple[str, bool]:
-    """The commit of the project, and whether files other than results were changed since."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return "", False
-    changed = _git("status", "--porcelain", "--", ".", ":(exclude)results")
-    return commit, bool(changed)
+def checkout() -> tuple[str, bool | None]:
+    """The commit of the project, and whether files other than results were changed since.
+
+    What cannot be known is not guessed: ``""`` and ``None`` where the project is not what some
+    commit tracks (an archive, also one that was unpacked inside another repository) or git does
+    not answer.
+    """
+    commit = _git("rev-parse", "--verify", "HEAD")
+    tracked = (_git("ls-tree", "--name-only", "HEAD") or "").splitlines()
+    ours = [name for name in ("experiments", "harness") if (paths.root() / name).is_dir()]
+    if not commit or not ours or not set(ours) <= set(tracked):
+        return "", None
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=normal", "--", ".", ":(exclude)results"
+    )
+    return commit, None if changed is None else bool(changed)
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> str | None:
+    """What git prints, whatever repository the environment names; ``None`` if it fails."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
             ["git", "-C", str(paths.root()), *arguments],  # noqa: S607
@@ -89,14 +152,8 @@ def _git(*arguments: str) -> str:
             text=True,
             timeout=10,
             check=False,
+            env=plain | {"GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def scrub(text: str) -> str:
-    """Take the project's and the user's folders out of a text that goes into a record."""
-    for folder, name in ((paths.root(), "."), (Path(sys.prefix), "<env>"), (Path.home(), "~")):
-        text = text.replace(f"{folder}/", f"{name}/")
-    return re.sub(r"(?<![\w.~>])/(?:[\w.@+-]+/)+", "<…>/", text)
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from harness import paths
 from harness.files import write_atomically
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Provenance(_Part):
     code: str
     data: str
     commit: str = ""
-    dirty: bool = False
+    dirty: bool | None = None
     versions: dict[str, str] = {}
     hardware: Plain = {}
 
@@ -115,6 +116,12 @@ class Record(_Part):
     provenance: Provenance
     resources: Resources
 
+    @property
+    def made_with(self) -> dict[str, str]:
+        """Versions and kind of machine, on which a figure's last digits depend."""
+        kind = {k: str(self.provenance.hardware.get(k, "")) for k in ("cpu", "accelerator")}
+        return self.provenance.versions | kind
+
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -125,13 +132,32 @@ class Unreadable:
 
 
 class RecordStore:
-    """The folder ``records/<paper>/<tier>/<trial>.json``."""
+    """The folder ``records/<paper>/<tier>/<trial>.json``.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder; whatever is written goes there.
+        base: another store, whose records are read where ``root`` has none of that trial.
+    """
+
+    def __init__(self, root: Path, base: RecordStore | None = None) -> None:
         self.root = root
+        self.base = base
+
+    @classmethod
+    def here(cls) -> RecordStore:
+        """The records that are read and written now: in a quick run its own before the
+        committed ones."""
+        if paths.results() == paths.committed():
+            return cls(paths.records())
+        return cls(paths.records(), cls(paths.committed() / "records"))
 
     def path(self, paper: str, tier: str, trial: str) -> Path:
         return self.root.joinpath(paper, tier, f"{trial}.json")
+
+    def find(self, paper: str, tier: str, trial: str) -> Path:
+        """Where the record of a trial is read: here, or in the store below."""
+        path = self.path(paper, tier, trial)
+        return self.base.find(paper, tier, trial) if self.base and not path.exists() else path
 
     def write(self, record: Record) -> Path:
         """Write atomically: a reader sees the whole record or none, also after a power cut."""
@@ -149,12 +175,20 @@ class RecordStore:
     def read(self, paper: str, tier: str, trial: str) -> Record | None:
         """The record of a trial; ``None`` where there is none or it cannot be read."""
         found = read_record(self.path(paper, tier, trial))
-        return found if isinstance(found, Record) else None
+        if isinstance(found, Record):
+            return found
+        return self.base.read(paper, tier, trial) if self.base else None
 
     def scan(self, paper: str = "*", tier: str = "*") -> Iterator[Record | Unreadable]:
         """Every file of a paper and tier, in the order of their paths."""
-        for path in sorted(self.root.glob(f"{paper}/{tier}/*.json")):
+        for _, path in sorted(self._files(paper, tier).items()):
             yield read_record(path)
+
+    def _files(self, paper: str, tier: str) -> dict[Path, Path]:
+        """Files by their place in the store; one's own before those of ``base``."""
+        found = self.base._files(paper, tier) if self.base else {}
+        own = self.root.glob(f"{paper}/{tier}/*.json")
+        return found | {path.relative_to(self.root): path for path in own}
 
     def records(self, paper: str = "*", tier: str = "*") -> list[Record]:
         """Those files that are records."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import html
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from harness import data, paths, plan, provenance
+from harness import data, paths, plan, provenance, quick
 from harness.desk import Setting
 from harness.engines import ranks
 from harness.engines.base import Engine, Event, Finished, Waiting
 from harness.engines.interrupts import stoppable
+from harness.judging import deciding
 from harness.judging.verdicts import Verdict, judge
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
+from harness.request import EngineName, Request
 from harness.specs import catalog
 from harness.specs.schema import Paper
 
@@ -35,24 +40,19 @@ class Observer(Protocol):
     def end(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for. ``fabric`` are arguments of Lightning's Fabric."""
-
-    key: str
-    tier: str = "cpu"
-    jobs: int | None = None
-    seeds: int | None = None
-    variants: list[str] | None = None
-    force: bool = False
-    engine: Literal["local", "ray"] = "local"
-    accelerator: str = "auto"
-    fabric: Mapping[str, Any] = field(default_factory=dict)
+SHOWN = 30
 
 
-@dataclass
+@dataclass(repr=False)
 class Reproduction:
-    """What came of it. ``failed`` are this run's trials without metrics."""
+    """What came of it.
+
+    Attributes:
+        paper: with the settings of this run's flags.
+        failed: this run's trials without metrics.
+        results: the folder that the records are in.
+        quick: why that is not the folder of the committed results.
+    """
 
     paper: Paper
     tier: str
@@ -61,15 +61,34 @@ class Reproduction:
     records: list[Record]
     failed: list[Record] = field(default_factory=list)
     ran: int = 0
+    results: Path = field(default_factory=paths.results)
+    quick: list[str] = field(default_factory=list)
 
     @property
     def table(self) -> pd.DataFrame:
         """Claims as rows: reported, measured with interval, evidence, verdict, reason."""
-        import pandas as pd
+        from harness.report.table import frame
 
-        from harness.report.rows import verdict_rows
+        return frame(self.verdicts)
 
-        return pd.DataFrame(verdict_rows(self.verdicts))
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self._short.to_string(index=False, max_rows=SHOWN)}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        table = self._short.to_html(index=False, max_rows=SHOWN)
+        return f"<p>{html.escape(self._title)}</p>{table}"
+
+    @property
+    def _title(self) -> str:
+        counts = Counter(verdict.verdict for verdict in deciding.headlines(self.verdicts))
+        found = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        return f"{self.paper.key}, tier {self.tier}: {len(self.records)} records; claims: {found}"
+
+    @property
+    def _short(self) -> pd.DataFrame:
+        columns = ["claim", "dataset", "reported", "measured", "ci_low", "ci_high", "n", "verdict"]
+        return self.table[columns]
 
 
 def reproduce(
@@ -78,41 +97,70 @@ def reproduce(
     *,
     jobs: int | None = None,
     seeds: int | None = None,
-    variants: list[str] | None = None,
+    variants: Sequence[str] | str | None = None,
     force: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: EngineName = "local",
+    threads: int | None = None,
+    timeout: float = 1.0,
 ) -> Reproduction:
     """Run what is missing or stale of a paper at a tier and judge its claims.
 
+    Args: see :class:`harness.request.Request`.
+
     Raises:
         UnknownPaper, SpecError, PlanError: nothing was run.
-        DataUnavailable, CorruptData: no slot of the tier has usable data.
+        DataUnavailable, CorruptData, BadMirror: no slot of the tier has usable data.
     """
-    return run(Request(key, tier, jobs, seeds, variants, force, engine))
+    asked = Request(
+        key, tier, jobs, seeds, variants, force, engine, threads=threads, timeout=timeout
+    )
+    return run(asked)
 
 
 def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     """Like :func:`reproduce`, telling observers what happens."""
-    original = paper = catalog.load(request.key)
+    paper = catalog.load(request.key)
     plan.tier_of(paper, request.tier)
     if problem := ranks.unmet(request.fabric):
         raise plan.PlanError(problem)
+    if request.fabric or request.accelerator != "auto":
+        _try_flags(paper, request)
     if request.fabric:
         paper = plan.with_fabric(paper, request.tier, request.fabric)
-    store = RecordStore(paths.records())
     chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
     trials = plan.plan(paper, request.tier, chosen, request.seeds, request.variants)
     if not trials:
         raise plan.PlanError("these variants are not run on these datasets at this tier")
-    states = plan.states(trials, store)
-    todo = [t for t in trials if request.force or states[t.id] != "fresh"]
-    failed: list[Record] = []
-    if todo:
-        failed = _execute(request, paper, trials, todo, chosen, store, observers)
-    records = store.records(paper.key, request.tier)
+    trials = [replace(trial, timeout=trial.timeout * request.timeout) for trial in trials]
+    why = [] if "HARNESS_RESULTS" in os.environ else quick.reasons(request, paper, chosen)
+    folder = paths.quick(request.configuration or "quick") if why else paths.results()
+    with paths.results_in(folder) if why else contextlib.nullcontext():
+        if why:
+            quick.note(folder, request.fabric)
+        store = RecordStore.here()
+        states = plan.states(trials, store)
+        todo = [t for t in trials if request.force or states[t.id] != "fresh"]
+        failed = _execute(request, paper, trials, todo, chosen, store, observers) if todo else []
+        records = store.records(paper.key, request.tier)
     verdicts = judge(paper, request.tier, records, list(chosen))
     used = list(chosen)
-    return Reproduction(original, request.tier, used, verdicts, records, failed, ran=len(todo))
+    return Reproduction(
+        paper, request.tier, used, verdicts, records, failed, len(todo), folder, why
+    )
+
+
+def _try_flags(paper: Paper, request: Request) -> None:
+    """Build what the flags name, in a worker: better now than in every trial.
+
+    Raises:
+        PlanError: this machine, Lightning or a procedure does not have it.
+    """
+    from harness.engines.local import ask
+
+    classes = plan.procedures(paper, request.tier, request.variants)
+    problem = ask(ranks.problem, classes, request.accelerator, dict(request.fabric))
+    if problem:
+        raise plan.PlanError(str(problem))
 
 
 def _execute(
@@ -136,7 +184,7 @@ def _execute(
     }
     setting = Setting(
         roots=roots,
-        threads=max(1, provenance.cores() // jobs),
+        threads=request.threads or provenance.threads(jobs),
         accelerator=request.accelerator,
         commit=commit,
         dirty=dirty,

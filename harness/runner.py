@@ -17,6 +17,7 @@ from harness import paths, provenance
 from harness.desk import Curves, Desk, Setting
 from harness.engines import ranks
 from harness.plan import PlannedTrial
+from harness.privacy import scrub
 from harness.procedures.base import Outcome, Progress, Separately, Trial
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
 from harness.seeding import seed_all
@@ -223,8 +224,8 @@ def failure_of(error: BaseException) -> Failure:
     trace = "".join(traceback.format_exception(error)[-8:]) if error.__traceback__ else ""
     return Failure(
         type=type(error).__name__,
-        message=provenance.scrub(str(error))[:2000],
-        traceback=provenance.scrub(trace)[-4000:],
+        message=scrub(str(error))[:2000],
+        traceback=scrub(trace)[-4000:],
     )
 
 

@@ -14,7 +14,6 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ import psutil
 
 from harness import paths
 from harness.engines.base import Event, Finished, Reported, Started
+from harness.judging.deciding import count
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
 from harness.specs.schema import Paper
@@ -190,20 +190,23 @@ def _summary_run(outcome: Reproduction) -> None:
     from harness.report.rows import COLUMNS, verdict_rows
 
     key, tier = outcome.paper.key, outcome.tier
-    store = RecordStore(paths.records())
     rows = [row | {"n": str(row["n"])} for row in verdict_rows(outcome.verdicts)]
-    counts = Counter(verdict.verdict for verdict in outcome.verdicts)
+    counts = {kind: n for kind, n in count(outcome.verdicts).items() if n}
     config = {"paper": key, "tier": tier, "title": outcome.paper.title}
     run = _open(f"{key}-{tier}", f"{key}-{tier}", "summary", config)
     table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows])
-    figures = draw(collect(outcome.paper, store, [tier]))
+    with paths.results_in(outcome.results):
+        store = RecordStore.here()
+        figures = draw(collect(outcome.paper, store, [tier]))
     run.log({"claims": table, **{name: wandb.Html(image) for name, image in figures.items()}})
     artifact = wandb.Artifact(f"{key}-{tier}-records", type="records")
     for record in outcome.records:
-        path = store.path(key, tier, record.trial)
+        path = store.find(key, tier, record.trial)
         artifact.add_file(str(path), name=path.name, policy="immutable")
     run.log_artifact(artifact)
-    run.summary.update({"trials": len(outcome.records)} | dict(counts))
+    run.summary.update(
+        dict[str, int]({"trials": len(outcome.records)}) | {str(k): n for k, n in counts.items()}
+    )
     run.finish()
 
 

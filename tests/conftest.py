@@ -29,8 +29,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HARNESS_ROOT", str(tmp_path))
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    for name in ("HARNESS_DATA", "HARNESS_RESULTS", "HARNESS_RUNS"):
+    for name in ("HARNESS_DATA", "HARNESS_RUNS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "results"))  # of quick runs, too
     return tmp_path
 
 

@@ -5,7 +5,7 @@ Importing this package needs no torch, NumPy or network. Loaders live in
 """
 
 from harness.data.entries import Entry, catalogue, fingerprint
-from harness.data.errors import CorruptData, DataUnavailable
+from harness.data.errors import BadMirror, CorruptData, DataUnavailable
 from harness.data.fetching import fetch
 from harness.data.first_use import contents, remark
 from harness.data.integrity import Problem
@@ -13,6 +13,7 @@ from harness.data.obtain import resolve, verify
 from harness.data.places import locate
 
 __all__ = [
+    "BadMirror",
     "CorruptData",
     "DataUnavailable",
     "Entry",

@@ -20,6 +20,10 @@ class DataUnavailable(Exception):
         return f"data set {self.name!r} is unavailable: {self.reason}"
 
 
+class BadMirror(ValueError):
+    """``HARNESS_DATA`` names something that cannot be a mirror folder."""
+
+
 class CorruptData(Exception):
     """A file of a data set is not the one that the catalogue declares.
 

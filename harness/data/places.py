@@ -6,15 +6,25 @@ import os
 from pathlib import Path
 
 from harness.data.entries import Entry, Part, entry
+from harness.data.errors import BadMirror
 
 
 def mirror(name: str) -> Path | None:
-    """The folder of a data set in the mirror that ``HARNESS_DATA`` names, if there is one."""
+    """The folder of a data set in the mirror that ``HARNESS_DATA`` names, if there is one.
+
+    Raises:
+        BadMirror: the variable is set, but there is no such folder, or nothing in it.
+    """
     root = os.environ.get("HARNESS_DATA")
     if not root:
         return None
-    folder = Path(root).expanduser() / name
-    return folder if folder.is_dir() else None
+    folder = Path(root).expanduser()
+    try:
+        if not any(entry.is_dir() for entry in folder.iterdir()):
+            raise BadMirror(f"HARNESS_DATA names {root!r}, which holds no folder of a data set")
+    except OSError as error:
+        raise BadMirror(f"HARNESS_DATA names {root!r}: {error.strerror}") from error
+    return folder / name if (folder / name).is_dir() else None
 
 
 def cache() -> Path:

@@ -18,14 +18,16 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any
 
-from harness import paths, provenance
+from harness import paths
 from harness.desk import Setting, workdir
 from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
 from harness.engines.keeper import End, Limits, Order, become_keeper, keep
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
 from harness.plan import PlannedTrial
+from harness.privacy import scrub
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Stopped
 from harness.records import Failure, Record, RecordStore, Status
@@ -36,6 +38,10 @@ PRELOAD = ["harness.engines.preload"]
 GRACE = 30.0
 TICK = 0.2
 NO_RESULT = "the worker ended without a result"
+SLOW = (
+    "it was getting on: on a slow or busy machine, `--timeout 3` allows three times as long "
+    "(`TIMEOUT=3` with make), and the trial goes on from its last checkpoint"
+)
 
 
 class WorkerDied(RuntimeError):
@@ -60,6 +66,7 @@ class _Worker:
     started: datetime
     left: dict[str, PlannedTrial] = field(default_factory=dict)
     unwritten: str = ""
+    progress: dict[str, Progress] = field(default_factory=dict)
 
 
 class LocalEngine:
@@ -91,22 +98,11 @@ class LocalEngine:
         self.stopping = 0
         self._unfinished = False
         self._kill_at = float("inf")
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        self.context = _context()
 
     def validate(self, key: str) -> list[Problem]:
         """Check the spec's classes in a worker, so that this process need not import torch."""
-        inbox, outbox = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_validate, args=(key, self.setting, outbox))
-        process.start()
-        outbox.close()
-        try:
-            return list(inbox.recv())
-        except EOFError:
-            raise WorkerDied("the process that checks the spec died") from None
-        finally:
-            process.join()
-            inbox.close()
+        return list(ask(_validate, key, self.setting))
 
     def run(self, groups: Sequence[Group]) -> Iterator[Event]:
         """Yield events until all groups ended. Closing the iterator kills what still runs.
@@ -214,6 +210,7 @@ class LocalEngine:
             return
         trial = next(t for t in worker.group if t.id == trial_id)
         if isinstance(news, Progress):
+            worker.progress[trial_id] = news
             yield Reported(trial, news)
         elif news:
             worker.unwritten = news
@@ -262,6 +259,9 @@ class LocalEngine:
         if worker.unwritten:
             failure = Failure(type="RecordNotWritten", message=worker.unwritten)
         status: Status = "timed out" if end.error == "TimedOut" else "failed"
+        if status == "timed out" and (reached := worker.progress.get(trial.id)):
+            text = f"{failure.message} at step {reached.step} of {reached.steps}; {SLOW}"
+            failure = Failure(type=failure.type, message=text)
         seconds = (datetime.now(UTC) - worker.started).total_seconds()
         record = failed(trial, self.setting, failure, worker.started, seconds, status)
         try:
@@ -277,11 +277,41 @@ def _since(record: Record, start: datetime) -> bool:
     return datetime.fromisoformat(record.resources.ended) >= start.replace(microsecond=0)
 
 
-def _validate(key: str, setting: Setting, outbox: Connection) -> None:
+def ask(question: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker and return its answer: this process need not import torch.
+
+    Raises:
+        WorkerDied: it gave none.
+    """
+    context = _context()
+    inbox, outbox = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(outbox, question, arguments))
+    process.start()
+    outbox.close()
+    try:
+        return inbox.recv()
+    except EOFError:
+        raise WorkerDied(f"the process that was asked to {question.__name__} died") from None
+    finally:
+        process.join()
+        inbox.close()
+
+
+def _answer(outbox: Connection, question: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    outbox.send(question(*arguments))
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def _validate(key: str, setting: Setting) -> list[Problem]:
     paths.adopt(setting.environment)
     from harness.specs.validate import validate
 
-    outbox.send(validate(key))
+    return validate(key)
 
 
 def _keep(setting: Setting, orders: Connection) -> None:
@@ -326,6 +356,6 @@ def _work(
             events.send((record.trial, ""))
     except OSError as error:
         reason = f"{error.strerror}: {error.filename or ''}".rstrip(": ")
-        events.send((left[0], provenance.scrub(reason)))
+        events.send((left[0], scrub(reason)))
     except Stopped as stopped:
         print(stopped)

@@ -30,6 +30,40 @@ def unmet(fabric: Mapping[str, Any]) -> str:
     return f"nodes that share a trial find each other by {', '.join(NEEDED)}: set these on each"
 
 
+def problem(procedures: Mapping[str, str], accelerator: str, fabric: Mapping[str, Any]) -> str:
+    """What this machine, Lightning or a procedure has to say against these settings.
+
+    Args:
+        procedures: class path of each variant's procedure.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        fabric: arguments of Lightning's Fabric, which is built once.
+
+    Returns:
+        A sentence; empty if every trial can be begun so.
+    """
+    import inspect
+
+    import torch
+    from lightning.fabric import Fabric
+
+    from harness.specs.build import import_callable
+
+    if accelerator != "auto":
+        try:
+            torch.empty(1, device=accelerator)
+        except (RuntimeError, AssertionError) as error:
+            return f"--accelerator {accelerator}: {str(error).splitlines()[0]}"
+    for variant, class_path in procedures.items() if fabric else ():
+        if "fabric" not in inspect.signature(import_callable(class_path)).parameters:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in fabric)
+            return f"{class_path}, which runs {variant}, has no settings for {flags}"
+    try:
+        Fabric(accelerator=accelerator, **{"devices": 1, **fabric})
+    except Exception as error:  # Lightning's own, ValueError, ImportError, …
+        return f"Lightning refuses {dict(fabric)}: {str(error).splitlines()[0]}"
+    return ""
+
+
 def spread(fabric: Mapping[str, Any]) -> int:
     """Fork so that there is a process for each device of this node.
 

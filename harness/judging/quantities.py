@@ -78,6 +78,16 @@ class Measurements:
         missing = "not all folds of" if found else "no trial of"
         raise Unmeasured(f"{missing} {variant} on {dataset}")
 
+    def mixed(self, cells: Iterable[tuple[str, str]]) -> str:
+        """Which versions or machines the records of these variants and datasets differ in."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for cell in cells:
+            for records in self.done.get(cell, {}).values():
+                for record in records:
+                    for name, value in record.made_with.items():
+                        found[name].add(value or "none")
+        return ", ".join(f"{n} {' and '.join(sorted(v))}" for n, v in found.items() if len(v) > 1)
+
     def scale(self, metric: str) -> float:
         return self.metrics[metric].scale if metric in self.metrics else 1.0
 

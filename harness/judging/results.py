@@ -1,46 +1,47 @@
-"""What is known of a paper: its committed records, judged against its claims."""
+"""What is known of a paper: its records, judged against its claims."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Sequence
 
-from harness import paths
+from harness import paths, plan, quick
+from harness.judging.deciding import deciding, strongest_first
 from harness.judging.verdicts import Verdict, judge
-from harness.records import RecordStore
+from harness.records import Record, RecordStore
 from harness.specs import catalog
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def verdicts(key: str, tier: str | None = None) -> list[Verdict]:
-    """Verdicts on every claim, from the records of one tier.
+def verdicts(
+    key: str, tier: str | None = None, configuration: str | None = None, same_versions: bool = False
+) -> list[Verdict]:
+    """The verdicts that count on every claim: see :mod:`harness.judging.deciding`.
 
     Args:
-        tier: default the most thorough one that has records (full before cpu before smoke), or
-            ``cpu``, where every claim is then ``not run``.
+        tier: judge by the records of this one alone; default all.
+        configuration: of quick runs, by the name of its folder; default the committed results.
+        same_versions: leave out records of other versions or processors than the newest one's.
 
     Raises:
         UnknownPaper, SpecError: the paper cannot be loaded.
+        PlanError: it has no such tier, or there is no such configuration.
     """
     paper = catalog.load(key)
-    store = RecordStore(paths.records())
-    name = tier or best_tier(store, list(paper.tiers), key)
-    return judge(paper, name, store.records(key, name))
+    tiers = [tier] if tier else strongest_first(paper.tiers)
+    folder, fabric = quick.configuration(configuration) if configuration else (None, {})
+    rows: list[Verdict] = []
+    with paths.results_in(folder) if folder else contextlib.nullcontext():
+        store = RecordStore.here()
+        for name in tiers:
+            plan.tier_of(paper, name)
+            asked = plan.with_fabric(paper, name, fabric) if fabric else paper
+            records = store.records(key, name)
+            if records or tier:
+                rows += judge(asked, name, _alike(records) if same_versions else records)
+    return deciding(rows or judge(paper, "cpu", []))
 
 
-def best_tier(store: RecordStore, tiers: list[str], key: str) -> str:
-    """The tier with the strongest evidence that has records."""
-    order: list[str] = [t for t in ("full", "long", "cpu") if t in tiers]
-    order += [t for t in tiers if t not in order]
-    return next((t for t in order if any(store.root.glob(f"{key}/{t}/*.json"))), "cpu")
-
-
-def results(key: str | None = None, tier: str | None = None) -> pd.DataFrame:
-    """Verdicts of one paper, or of all, as a table: one row per claim and dataset."""
-    import pandas as pd
-
-    from harness.report.rows import COLUMNS, verdict_rows
-
-    found = [v for k in ([key] if key else catalog.paper_keys()) for v in verdicts(k, tier)]
-    return pd.DataFrame(verdict_rows(found), columns=list(COLUMNS))
+def _alike(records: Sequence[Record]) -> list[Record]:
+    """Those made with the versions and the kind of machine of the newest one."""
+    newest = max(records, key=lambda record: record.resources.ended, default=None)
+    return [r for r in records if newest and r.made_with == newest.made_with]

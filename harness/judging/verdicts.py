@@ -151,6 +151,9 @@ class _Judge:
         evidence = self._evidence(quantity, datasets)
         assert claim.criterion is not None
         verdict, reason = decide(claim, measured, evidence)
+        cells = [(o.variant, o.on or d) for o in quantity.operands for d in datasets]
+        if mixed := self.found.mixed(cells):
+            reason = f"{reason}; records made with {mixed} (--same-versions takes the newest kind)"
         control = self._control(claim, quantity, datasets)
         if control is not None and not control[0] and verdict == "reproduced":
             verdict, reason = "inconclusive", control[1]

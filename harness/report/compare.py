@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import paths
+from harness.judging.deciding import Headline
 from harness.records import RecordStore
-from harness.report.leaderboard import Headline, PaperResults, collect
+from harness.report.leaderboard import PaperResults, collect
 from harness.report.markdown import table, text
 from harness.report.rows import figure
 from harness.specs import catalog

@@ -6,15 +6,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.judging.deciding import deciding
 from harness.judging.verdicts import Verdict
 from harness.report.leaderboard import Cell, PaperResults
-from harness.report.rows import COLUMNS, measured, reported, verdict_rows
+from harness.report.rows import measured, reported, verdict_rows
+from harness.report.table import frame
 from harness.specs.schema import Paper
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Format(StrEnum):
@@ -31,25 +30,15 @@ def export(results: Iterable[PaperResults], form: Format, tier: str | None = Non
     """Results as a file's content, in UTF-8 where it is text.
 
     Args:
-        tier: verdicts of this tier alone; default all tiers that have records.
+        tier: by the records of this tier alone; default of all.
     """
     found = list(results)
     if form is Format.model_index:
         return model_index(found, tier).encode()
-    verdicts = [v for one in found for v in one.verdicts if tier in (None, v.tier)]
-    return _WRITERS[form](verdicts)
-
-
-def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row per claim, dataset and tier; ``n`` is text, for it may be ``exact``."""
-    import pandas as pd
-
-    rows = [
-        row | {"n": None if row["n"] is None else str(row["n"])} for row in verdict_rows(verdicts)
+    verdicts = [
+        v for one in found for v in deciding(r for r in one.verdicts if tier in (None, r.tier))
     ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    numbers = ["reported", "measured", "ci_low", "ci_high"]
-    return table.astype(dict.fromkeys(numbers, "float64"))
+    return _WRITERS[form](verdicts)
 
 
 def _csv(verdicts: Sequence[Verdict]) -> bytes:

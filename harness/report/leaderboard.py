@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths, plan
+from harness.judging.deciding import (
+    STRENGTH,
+    Headline,
+    count,
+    deciding,
+    headlines,
+    strongest_first,
+)
 from harness.judging.quantities import Measurements, Unmeasured
 from harness.judging.statistics import Estimate, estimate
 from harness.judging.verdicts import (
-    JUDGEMENTS,
     Current,
     Judgement,
     Verdict,
@@ -29,8 +36,6 @@ from harness.specs import catalog
 from harness.specs.claims import Operand
 from harness.specs.schema import Paper
 from harness.specs.types import Evidence
-
-STRENGTH: dict[Evidence | None, int] = {"paper": 3, "reduced": 2, "stand-in": 1, None: 0}
 
 
 @dataclass(frozen=True)
@@ -96,19 +101,8 @@ class TierResults:
         places = {(r.variant, r.dataset) for r in self.records}
         planned = {plan.settings(self.paper, self.tier, *place).seeds for place in places}
         most = self.cost.seeds[1]
-        fewer = f" SEEDS={most}" if planned and most < max(planned) else ""
+        fewer = f" SEEDS={most}" if planned and 0 < most < max(planned) else ""
         return f"make reproduce PAPER={self.paper.key} TIER={self.tier}{fewer}"
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A claim's verdict on its strongest evidence."""
-
-    claim: str
-    verdict: Judgement
-    evidence: Evidence | None
-    tier: str
-    stale: bool
 
 
 @dataclass(frozen=True)
@@ -134,42 +128,21 @@ class PaperResults:
     @cached_property
     def headlines(self) -> list[Headline]:
         """One verdict per claim, in the spec's order."""
-        by_claim: dict[str, list[Verdict]] = {}
-        for verdict in self.verdicts:
-            by_claim.setdefault(verdict.claim, []).append(verdict)
-        return [headline(rows) for rows in by_claim.values()]
+        return headlines(self.verdicts)
+
+    @cached_property
+    def deciding(self) -> list[Verdict]:
+        """The verdicts that those rest on."""
+        return deciding(self.verdicts)
 
     @property
     def counts(self) -> dict[Judgement, int]:
-        found = Counter(h.verdict for h in self.headlines)
-        return {kind: found[kind] for kind in JUDGEMENTS}
+        return count(self.verdicts)
 
     @property
     def evidence(self) -> Evidence | None:
         """The strongest evidence that any claim was judged on."""
         return max((h.evidence for h in self.headlines), key=STRENGTH.__getitem__, default=None)
-
-
-def headline(rows: Sequence[Verdict]) -> Headline:
-    """One verdict for a claim: that of its strongest evidence, at the strongest tier that has it.
-
-    Several datasets of that evidence must agree, otherwise the claim is inconclusive.
-
-    Args:
-        rows: the verdicts on one claim; of equal evidence, the strongest tier first.
-    """
-    best = max((row.evidence for row in rows), key=STRENGTH.__getitem__)
-    tier = next(row.tier for row in rows if row.evidence == best)
-    deciding = [row for row in rows if (row.evidence, row.tier) == (best, tier)]
-    kinds = {row.verdict for row in deciding}
-    verdict: Judgement = kinds.pop() if len(kinds) == 1 else "inconclusive"
-    return Headline(rows[0].claim, verdict, best, tier, any(row.stale for row in deciding))
-
-
-def strongest_first(tiers: Iterable[str]) -> list[str]:
-    """Tiers by how much their evidence weighs; ``smoke`` only shows that the pipeline works."""
-    known = {"full": 0, "long": 1, "cpu": 2, "smoke": 4}
-    return sorted(tiers, key=lambda tier: known.get(tier, 3))
 
 
 def collect(paper: Paper, store: RecordStore, tiers: Iterable[str] | None = None) -> PaperResults:
@@ -297,7 +270,13 @@ def machine(hardware: dict[str, Any]) -> str:
 def commit(record: Record) -> str:
     """The commit that made a record, marked where the checkout had changes."""
     provenance = record.provenance
-    return provenance.commit[:10] + (" with changes" if provenance.dirty else "")
+    return described(provenance.commit, provenance.dirty)
+
+
+def described(commit: str, dirty: bool | None) -> str:
+    """A state of the checkout in words; empty where the commit is not known."""
+    unknown = "" if dirty is not None else ", unknown whether with changes"
+    return commit and commit[:10] + (" with changes" if dirty else unknown)
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

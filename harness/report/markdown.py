@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from typing import Protocol
 
 from harness import paths
 from harness.files import write_atomically
+from harness.judging.deciding import Headline
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.records import RecordStore, Unreadable
 from harness.report import svg
 from harness.report.leaderboard import (
     Cell,
     Cost,
-    Headline,
     PaperResults,
     TierResults,
     collect,
@@ -46,13 +47,13 @@ are those of the most thorough tier with records."""
 VERDICTS_CSV = "verdicts.csv"
 
 
-def write_paper(paper: Paper, tier: str) -> Path:
-    """Write ``results/<key>.md`` and its figures from all of the paper's records.
+def write_paper(paper: Paper, quick: Sequence[str] = ()) -> Path:
+    """Write a paper's page and figures from all of its records.
 
     Args:
-        tier: the tier that was just run; the page shows every tier that has records.
+        quick: why a run was a quick one, for its page to say.
     """
-    return write_page(collect(paper, RecordStore(paths.records())))
+    return write_page(collect(paper, RecordStore.here()), quick)
 
 
 class Writer(Protocol):
@@ -177,8 +178,8 @@ def verdicts_csv(headlines: Iterable[tuple[Paper, Headline]]) -> str:
     return out.getvalue()
 
 
-def write_page(results: PaperResults) -> Path:
-    """Write one paper's page and figures."""
+def write_page(results: PaperResults, quick: Sequence[str] = ()) -> Path:
+    """Write one paper's page and figures; ``quick`` says why it is not the committed one."""
     paper = results.paper
     folder = paths.results() / "figures" / paper.key
     drawn = draw(results)
@@ -192,6 +193,7 @@ def write_page(results: PaperResults) -> Path:
         "",
         f"{text(', '.join(paper.authors))} ({paper.year}). {text(paper.summary)}",
         "",
+        *_quick(quick),
         *_summary(results),
         *(line for claim in paper.claims for line in _claim(claim, results)),
         *_figures(paper.key, drawn),
@@ -203,6 +205,12 @@ def write_page(results: PaperResults) -> Path:
     path = paths.results() / f"{paper.key}.md"
     write_if_changed(path, "\n".join(lines).rstrip() + "\n")
     return path
+
+
+def _quick(reasons: Sequence[str]) -> list[str]:
+    if not reasons:
+        return []
+    return [f"**A quick run**: {text('; '.join(reasons))}. Not a committed result.", ""]
 
 
 def write_if_changed(path: Path, content: str) -> None:
@@ -222,12 +230,7 @@ def draw(results: PaperResults) -> dict[str, str]:
 
 
 def _summary(results: PaperResults) -> list[str]:
-    strongest = {h.claim: h for h in results.headlines}
-    body = []
-    for v in results.verdicts:
-        line = strongest[v.claim]
-        if (v.evidence, v.tier) == (line.evidence, line.tier):
-            body.append([f"[{v.claim}](#{v.claim.replace('.', '')})", *_judged(v)])
+    body = [[f"[{v.claim}](#{v.claim.replace('.', '')})", *_judged(v)] for v in results.deciding]
     head = ["claim", "on", "reported", "measured, 95 % CI", "n", "evidence", "tier", "verdict"]
     return ["## Verdicts", "", *table(head, body), ""]
 
@@ -335,7 +338,8 @@ def _deviations(key: str) -> list[str]:
     found = deviations(key)
     if not found:
         return []
-    return ["## Deviations from the paper", "", relink(found, f"../experiments/{key}/"), ""]
+    home = os.path.relpath(paths.experiments() / key, paths.results())
+    return ["## Deviations from the paper", "", relink(found, f"{Path(home).as_posix()}/"), ""]
 
 
 def deviations(key: str) -> str:

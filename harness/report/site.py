@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths
+from harness.judging.deciding import Headline
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history
 from harness.report.boards import Boards
-from harness.report.leaderboard import Headline, PaperResults, TierResults, commit
+from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
     ABOUT,
     Row,

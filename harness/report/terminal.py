@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -12,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.judging.deciding import count
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.report.rows import measured, reported
 from harness.specs.schema import Paper
@@ -92,9 +92,10 @@ def _reason(verdict: Verdict) -> str:
 
 
 def summary(verdicts: Sequence[Verdict]) -> Text:
-    """How many verdicts of each kind."""
-    counts = Counter(v.verdict for v in verdicts)
-    text = Text()
+    """How many claims have each verdict."""
+    counts = count(verdicts)
+    total = sum(counts.values())
+    text = Text(f"{total} claim{'' if total == 1 else 's'}: ")
     for kind in JUDGEMENTS:
         if counts[kind]:
             text.append(f"{counts[kind]} {kind}  ", style=STYLES[kind])

@@ -38,6 +38,10 @@ class BuildError(ValueError):
     """A class path or its arguments are wrong; the message says what would be right."""
 
 
+class MissingPackage(BuildError):
+    """A class needs a package that is not installed, such as one of an extra."""
+
+
 def import_callable(class_path: str) -> Callable[..., Any]:
     """Import a class or function by its dotted path.
 
@@ -53,7 +57,9 @@ def import_callable(class_path: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
-        raise BuildError(f"cannot import {class_path}: no module named {error.name!r}") from error
+        message = f"cannot import {class_path}: no module named {error.name!r}"
+        ours = _within(f"{error.name}.", (*OURS, "harness"))
+        raise (BuildError if ours else MissingPackage)(message) from error
     except AttributeError:
         raise BuildError(_no_such_name(module_name, name)) from None
     if not callable(found):

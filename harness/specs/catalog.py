@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a spec, where, and what would be right."""
+    """One thing that is wrong with a spec, where, and what would be right.
+
+    ``unchecked``: nothing is known to be wrong, but an extra that the check needs is missing.
+    """
 
     path: Path
     line: int
     message: str
+    unchecked: bool = False
 
     def __str__(self) -> str:
         try:

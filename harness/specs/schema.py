@@ -135,7 +135,7 @@ class Paper(Strict):
     code: str = ""
     task: str
     summary: str
-    extra: str | None = None
+    extra: list[str] | str | None = None
     metrics: dict[str, Metric] = Field(min_length=1)
     datasets: dict[Key, Dataset] = Field(min_length=1)
     model: dict[str, Any] | None = None
@@ -143,3 +143,8 @@ class Paper(Strict):
     variants: dict[Key, Variant] = Field(min_length=1)
     tiers: dict[Key, Tier]
     claims: Annotated[list[Claim], AfterValidator(_distinct_ids)] = Field(min_length=1)
+
+    @property
+    def extras(self) -> list[str]:
+        """Optional dependencies of the project that this paper needs."""
+        return [self.extra] if isinstance(self.extra, str) else list(self.extra or [])

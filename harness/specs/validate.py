@@ -13,7 +13,7 @@ from typing import Any
 
 from harness import plan
 from harness.specs import catalog
-from harness.specs.build import BuildError, check, import_callable, parameters
+from harness.specs.build import BuildError, MissingPackage, check, import_callable, parameters
 from harness.specs.catalog import Problem, SpecError
 from harness.specs.claims import Claim, _Quantity
 from harness.specs.schema import Paper
@@ -38,7 +38,18 @@ def validate(key: str) -> list[Problem]:
     found = list(_Checks(paper, source).names())
     if found:
         return found
-    return list(dict.fromkeys(_Checks(paper, source).classes()))
+    try:
+        return list(dict.fromkeys(_Checks(paper, source).classes()))
+    except MissingPackage as missing:
+        return [_needs_extra(paper, source, str(missing))]
+
+
+def _needs_extra(paper: Paper, source: YamlFile, missing: str) -> Problem:
+    """One sentence instead of all that follows from a package that is not installed."""
+    names = ",".join(paper.extras)
+    how = f"pip install -c constraints.txt -e '.[{names}]' (`make reproduce` does it by itself)"
+    message = f"{paper.key} needs the extra {names}, which is not installed: {how}; {missing}"
+    return Problem(source.path, source.line(["extra"]), message, unchecked=True)
 
 
 class _Checks:
@@ -143,6 +154,7 @@ class _Checks:
         """Class paths and arguments of every trial that some tier would run."""
         produced: dict[str, set[str]] = {}
         checked: set[str] = set()
+        unknown: set[str] = set()  # variants whose procedure is wrong, which is said once
         for tier_name, tier in self.paper.tiers.items():
             for dataset in {name for slot in plan.slots(tier) for name in slot}:
                 for variant in plan.variants_on(self.paper, tier, dataset):
@@ -152,8 +164,11 @@ class _Checks:
                     in_tier = self._only_in_tier(config, variant)
                     where: Where = ["tiers", tier_name] if in_tier else ["variants", variant]
                     yield from self._check_config(where, dataset, variant, config, checked)
-                    produced.setdefault(variant, set()).update(_produces(config))
-        yield from self._unproduced(produced)
+                    names = produced.setdefault(variant, set())
+                    found = _produces(config)
+                    unknown |= {variant} if found is None else set()
+                    names.update(found or ())
+        yield from self._unproduced(produced, unknown)
 
     def _only_in_tier(self, config: dict[str, Any], variant: str) -> bool:
         """Whether the settings differ from the variant's own: then the tier is to blame."""
@@ -203,11 +218,15 @@ class _Checks:
                 names = parameters(import_callable(config["class_path"]))
                 if "root" in names and not self.paper.datasets[dataset].source:
                     return "takes root: name the catalogue's entry as source"
+        except MissingPackage as error:
+            if self.paper.extras:
+                raise
+            return str(error)
         except BuildError as error:
             return str(error)
         return None
 
-    def _unproduced(self, produced: dict[str, set[str]]) -> Iterator[Problem]:
+    def _unproduced(self, produced: dict[str, set[str]], unknown: set[str]) -> Iterator[Problem]:
         """Claims about metrics that a variant's procedure does not report."""
         for index, claim in enumerate(self.paper.claims):
             if claim.quantity is None:
@@ -221,7 +240,7 @@ class _Checks:
             for variant, metric in pairs:
                 if variant not in produced:
                     yield self._problem(["claims", index], f"no tier runs {variant!r}")
-                elif metric not in produced[variant]:
+                elif variant not in unknown and metric not in produced[variant]:
                     known = sorted(produced[variant])
                     at: Where = ["claims", index, "quantity"]
                     yield self._unknown(at, f"metric of {variant}", metric, known)
@@ -234,9 +253,10 @@ def _metrics_of(claim: Claim) -> set[str]:
     return {o.metric or quantity.metric for o in quantity.operands}
 
 
-def _produces(config: dict[str, Any]) -> set[str]:
+def _produces(config: dict[str, Any]) -> set[str] | None:
+    """What the procedure reports; ``None`` if there is no such procedure."""
     try:
         procedure: Any = import_callable(config["procedure"]["class_path"])
         return set(procedure.produces(config["procedure"].get("init_args", {})))
     except BuildError:
-        return set()
+        return None

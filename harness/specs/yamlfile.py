@@ -7,6 +7,7 @@ values after expanding aliases are bounded, so that a hostile file is refused an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Location = tuple[str | int, ...]
 _TEXT = "tag:yaml.org,2002:str"
 _NUMERIC = frozenset("+-.0123456789")  # what a number may begin with
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_MERGE = "merge keys (<<) are not read: write the keys out, or let one variant be `like:` another"
 
 
 class YamlError(ValueError):
@@ -182,6 +192,8 @@ class _Reader:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, line = self._scalar(key_node), key_node.start_mark.line + 1
+            if key == "<<" and not key_node.style:
+                raise YamlError(_MERGE, line)
             if not isinstance(key, str):
                 raise YamlError(f"the key {key!r} is not text (quote it)", line)
             if key in result:
@@ -191,43 +203,49 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.Node) -> Any:
-        is_text = isinstance(node, yaml.ScalarNode) and node.tag == _TEXT
-        if is_text and (node.style or node.value[:1] not in _NUMERIC):  # type: ignore[attr-defined]
-            return node.value
         line = node.start_mark.line + 1
         if not isinstance(node, yaml.ScalarNode) or not node.tag.startswith("tag:yaml.org,2002:"):
             raise YamlError(f"{node.tag} is not plain data", line)
-        if node.tag.endswith((":int", ":float")) and len(node.value) > MAX_DIGITS:
+        if node.style or (node.tag == _TEXT and node.value[:1] not in _NUMERIC):
+            plain = node.tag == _TEXT
+        else:
+            plain = node.tag == self.scalars.resolve(yaml.ScalarNode, node.value, (True, False))
+            if plain:
+                return _core(node.value, line)
+        return node.value if plain or node.tag == _TEXT else self._tagged(node, line)
+
+    def _tagged(self, node: yaml.ScalarNode, line: int) -> Any:
+        """A value with an explicit tag, such as ``!!int "3"``."""
+        if len(node.value) > MAX_DIGITS:
             raise YamlError("a number with too many digits", line)
-        if _only_in_yaml11(node):
-            return node.value
         try:
             value = self.scalars.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
+        except (yaml.YAMLError, ValueError, OverflowError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise YamlError(f"{node.value!r} cannot be read: {reason}", line) from error
         if isinstance(value, float) and not math.isfinite(value):
             raise YamlError(f"{node.value} is not a finite number", line)
         if not isinstance(value, (str, int, float, bool, type(None))):
             raise YamlError(f"{node.tag} is not plain data", line)
-        return _yaml12_float(node, value)
+        return value
 
 
-def _only_in_yaml11(node: yaml.ScalarNode) -> bool:
-    """Dates, ``on``/``off``/``yes``/``no`` as booleans, 1:30 as a number: text since YAML 1.2."""
-    kind, text = node.tag.rpartition(":")[2], node.value
-    return (
-        kind == "timestamp"
-        or (kind == "bool" and text.lower() not in ("true", "false"))
-        or (kind in ("int", "float") and ":" in text)
-    )
+def _core(text: str, line: int) -> Any:
+    """What unquoted text stands for in the core schema of YAML 1.2 (section 10.3.2).
 
-
-def _yaml12_float(node: yaml.ScalarNode, value: Any) -> Any:
-    """YAML 1.1 reads ``1e-3`` as text; everybody writes it for a number."""
-    if isinstance(value, str) and not node.style:
-        mantissa, _, exponent = value.lower().partition("e")
-        digits = mantissa.lstrip("+-").replace(".", "", 1)
-        if digits.isdigit() and exponent.lstrip("+-").isdigit() and len(exponent) < 5:
-            return float(value)
-    return value
+    Dates, ``yes`` and ``on``, ``1:30`` and ``1_000`` are text there, and ``010`` is ten.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise YamlError("a number with too many digits", line)
+        if text[:2] in ("0o", "0x"):
+            return int(text, 0)
+        value = int(text) if _INTEGER.fullmatch(text) else float(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise YamlError(f"{text} is not a finite number", line)
+        return value
+    if _NO_NUMBER.fullmatch(text):
+        raise YamlError(f"{text} is not a finite number", line)
+    return text

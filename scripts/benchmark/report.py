@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_atomically
+from harness.report.leaderboard import described
 from harness.report.markdown import table
 from harness.report.rows import figure
 
@@ -60,7 +61,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _circumstances(document: Mapping[str, Any]) -> str:
     hardware, versions = document["hardware"], document["versions"]
-    commit = document["commit"][:10] + (" with changes" if document["dirty"] else "")
+    commit = described(document["commit"], document["dirty"])
     shown = ("python", "torch", "lightning")
     parts = [
         document["date"][:10],

@@ -109,10 +109,10 @@ def test_records_as_a_frame() -> None:
 
 
 def test_no_path_of_the_machine_is_recorded(monkeypatch) -> None:
-    from harness import paths, provenance
+    from harness import paths, privacy
 
     text = f"File {paths.root()}/harness/x.py, {Path.home()}/secret, /opt/lib/python3.11/y.py"
-    scrubbed = provenance.scrub(text)
+    scrubbed = privacy.scrub(text)
     assert str(paths.root()) not in scrubbed
     assert str(Path.home()) not in scrubbed
     assert "/opt/lib" not in scrubbed and "y.py" in scrubbed

@@ -129,7 +129,7 @@ def gated(mismatched: bool = False) -> tuple[FeatureGate, torch.Tensor]:
 def test_a_gate_depends_on_its_context_alone_and_lies_between_0_and_2():
     gate, ids = gated()
     factors = gate(ids)
-    assert torch.equal(factors[0], factors[3])
+    torch.testing.assert_close(factors[0], factors[3])
     assert not torch.allclose(factors[0], factors[1])
     assert factors.min() > 0 and factors.max() < 2
     x = gate.embedding.table[1]  # value 5 is the field's second row
@@ -148,8 +148,8 @@ def test_gates_of_numeric_fields_read_the_numbers():
     gate = FeatureGate(4, [8], Context(0, 2, 0, 2), 3, 2)
     ids, numbers = torch.tensor([[5], [6]]), torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 4.0]])
     factors = gate(ids, numbers)
-    assert torch.equal(factors[0], factors[1])  # the third number is not in the context
-    assert not torch.equal(gate(ids, 2 * numbers)[0], factors[0])
+    torch.testing.assert_close(factors[0], factors[1])  # the third number is not in the context
+    assert not torch.allclose(gate(ids, 2 * numbers)[0], factors[0])
     with pytest.raises(ValueError, match="not of both"):
         FeatureGate(4, [8], Context(2, 2, 2, 5), 3, 2)
 
@@ -157,9 +157,9 @@ def test_gates_of_numeric_fields_read_the_numbers():
 def test_without_a_context_gates_start_open_and_are_the_same_for_all():
     gate = FeatureGate(4, [8], None, 0, 2)
     factors = gate(torch.tensor([[0], [1], [2]]))
-    assert torch.equal(factors, torch.ones(1, 4))
+    torch.testing.assert_close(factors, torch.ones(1, 4))
     nn.init.normal_(gate.constant)
-    assert not torch.equal(gate(torch.tensor([[0]])), torch.ones(1, 4))
+    assert not torch.allclose(gate(torch.tensor([[0]])), torch.ones(1, 4))
 
 
 def final(**settings: object) -> FinalMLP:

@@ -34,8 +34,8 @@ def folder_line() -> Callable[[str, dict[str, bytes]], str]:
 
 @pytest.fixture
 def mirror(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty mirror folder."""
-    (tmp_path / "mirror").mkdir()
+    """A mirror folder without any set of the test."""
+    (tmp_path / "mirror" / "another-set").mkdir(parents=True)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "mirror"))
     return tmp_path / "mirror"
 

@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 from harness import paths
+from harness.judging.deciding import headline, strongest_first
 from harness.judging.verdicts import Verdict
 from harness.records import Record, RecordStore, Series
 from harness.report.curves import MAX_POINTS, curve
-from harness.report.leaderboard import collect, headline, strays, strongest_first
+from harness.report.leaderboard import collect, strays
 from harness.specs import catalog
 
 

@@ -1,0 +1,86 @@
+"""Look at papers, check their specs, begin new ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import BAD_USAGE, Json, PaperKey, print_json, print_out, width
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_papers(as_json: Json = False) -> None:
+    """List the papers."""
+    from harness.report import listing
+
+    rows = listing.papers()
+    if as_json:
+        print_json(rows)
+    else:
+        print_out(listing.table(rows, width()))
+
+
+@app.command()
+def show(paper: PaperKey, as_json: Json = False) -> None:
+    """Show what a paper claims, and what is run to test it."""
+    from harness.report import listing
+    from harness.specs import catalog
+
+    spec = catalog.load(paper)
+    if as_json:
+        print_json(spec.model_dump(mode="json", by_alias=True))
+    else:
+        print_out(listing.paper(spec))
+
+
+@app.command()
+def validate(
+    papers: Annotated[list[str] | None, typer.Argument(help="Keys; default all.")] = None,
+) -> None:
+    """Check specs.
+
+    Schema, names, classes and their arguments, metrics, sources.
+    """
+    from harness.specs import catalog
+    from harness.specs.validate import validate as check
+
+    keys = papers or catalog.paper_keys()
+    found = {key: check(key) for key in keys}
+    problems = [problem for some in found.values() for problem in some]
+    for problem in problems:
+        typer.echo(f"not checked: {problem}" if problem.unchecked else str(problem), err=True)
+    if any(not problem.unchecked for problem in problems):
+        raise typer.Exit(BAD_USAGE)
+    valid = [key for key in keys if not found[key]]
+    typer.echo(f"{len(valid)} specs are valid: {', '.join(valid)}")
+
+
+@app.command()
+def schema(
+    output: Annotated[str, typer.Option("--output", "-o", help="File to write; - prints.")] = "-",
+) -> None:
+    """Write the JSON Schema of spec.yaml, for editors."""
+    from pathlib import Path
+
+    from harness.specs.schema import Paper
+
+    text = json.dumps(Paper.model_json_schema(), indent=1) + "\n"
+    if output == "-":
+        typer.echo(text, nl=False)
+    else:
+        Path(output).write_text(text)
+
+
+@app.command()
+def new(
+    key: Annotated[str, typer.Argument(help="Key of the new paper.")],
+    like: Annotated[str, typer.Option(help="The paper to start from.")] = "tslstm",
+) -> None:
+    """Start a new paper by copying another one's folder."""
+    from harness.specs.scaffold import copy_paper
+
+    typer.echo(f"Copied {like} to {copy_paper(key, like)}; now edit spec.yaml.")

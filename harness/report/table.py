@@ -1,0 +1,52 @@
+"""Verdicts as a pandas table whose columns have the same types whatever was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, get_args
+
+from harness.judging.results import verdicts
+from harness.judging.verdicts import JUDGEMENTS, Verdict
+from harness.report.rows import COLUMNS, verdict_rows
+from harness.specs import catalog
+from harness.specs.types import Evidence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBERS = ("reported", "measured", "ci_low", "ci_high")
+
+
+def frame(rows: Iterable[Verdict]) -> pd.DataFrame:
+    """One row per claim and data set.
+
+    Numbers are ``Float64``, ``n`` is ``Int64`` (missing for deterministic quantities, which
+    ``exact`` marks), verdict and evidence are categories, the rest is text; what is missing is NA.
+    """
+    import pandas as pd
+
+    made = [
+        row | {"n": None if row["n"] == "exact" else row["n"], "exact": row["n"] == "exact"}
+        for row in verdict_rows(rows)
+    ]
+    table = pd.DataFrame(made, columns=[*COLUMNS, "exact"])
+    categories = {"verdict": JUDGEMENTS, "evidence": get_args(Evidence)}
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(NUMBERS, "Float64"),
+        "n": "Int64",
+        "exact": "boolean",
+        "stale": "boolean",
+        **{name: pd.CategoricalDtype(list(known)) for name, known in categories.items()},
+    }
+    return table.astype({name: kinds.get(name, "string") for name in table.columns})
+
+
+def results(key: str | None = None, tier: str | None = None) -> pd.DataFrame:
+    """The verdicts that count, from the committed records: one row per claim and data set.
+
+    Args:
+        key: of a paper; default all.
+        tier: by the records of this one alone; default all.
+    """
+    keys = [key] if key else catalog.paper_keys()
+    return frame(v for one in keys for v in verdicts(one, tier))

@@ -1,0 +1,65 @@
+"""What a user asks for: checked here, whether it comes from the command line or from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from harness.plan import PlanError
+
+EngineName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A paper at a tier, and how to run it.
+
+    Attributes:
+        jobs: workers at a time; default as many as the processors allow.
+        seeds: instead of the tier's number.
+        variants: patterns; only these.
+        force: run also what is fresh.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        fabric: arguments of Lightning's Fabric (``devices``, ``strategy``, ``precision``, …).
+        threads: of each worker; default ``OMP_NUM_THREADS``, else a share of the processors.
+        timeout: a factor on the tier's limits of time.
+
+    Raises:
+        PlanError: something that no run could be asked for.
+    """
+
+    key: str
+    tier: str = "cpu"
+    jobs: int | None = None
+    seeds: int | None = None
+    variants: Sequence[str] | str | None = None
+    force: bool = False
+    engine: EngineName = "local"
+    accelerator: str = "auto"
+    fabric: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    timeout: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("jobs", "seeds", "threads"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise PlanError(f"{name} must be a whole number from 1; got {value!r}")
+        if self.engine not in get_args(EngineName):
+            known = " and ".join(get_args(EngineName))
+            raise PlanError(f"there is no engine {self.engine!r}; there are {known}")
+        if not self.timeout > 0:
+            raise PlanError(f"timeout is a factor above 0; got {self.timeout!r}")
+        if isinstance(self.variants, str):
+            object.__setattr__(self, "variants", [self.variants])
+        if self.variants is not None and not self.variants:
+            raise PlanError("no variant is named; leave it out to run all of them")
+        if self.accelerator == "gpu":
+            object.__setattr__(self, "accelerator", "cuda")
+
+    @property
+    def configuration(self) -> str:
+        """A name for settings that come from flags: ``bf16-mixed``, ``4-devices-ddp``."""
+        words = {"devices": "{}-devices", "num_nodes": "{}-nodes"}
+        return "-".join(words.get(name, "{}").format(v) for name, v in self.fabric.items())
