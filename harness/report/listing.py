@@ -26,13 +26,22 @@ def _glance(key: str) -> Row | None:
         found = yamlfile.outline(paths.experiments() / key / "spec.yaml")
     except yamlfile.YamlError:
         return None
-    kinds = {"title": str, "year": str, "task": str, "claims": int, "variants": list, "tiers": list}
+    kinds = {
+        "title": str,
+        "year": int,
+        "task": str,
+        "claims": tuple,
+        "variants": list,
+        "tiers": list,
+    }
     row: Row = {"key": key} | {name: found.get(name) for name in kinds}
-    plain = all(isinstance(row[name], kind) for name, kind in kinds.items())
-    extra = found.get("extra")
-    if not plain or not row["year"].isdecimal() or extra in ("", "~", "null"):
+    extra = () if found.get("extra") is None else found["extra"]
+    if not isinstance(extra, (str, tuple)):
         return None
-    return row | {"year": int(row["year"]), "variants": len(row["variants"]), "extra": extra}
+    extras = [extra] if isinstance(extra, str) else list(extra)
+    if not all(type(row[name]) is kind for name, kind in kinds.items()) or not all(extras):
+        return None
+    return row | {name: len(row[name]) for name in ("claims", "variants")} | {"extras": extras}
 
 
 def _row(key: str) -> Row:
@@ -45,7 +54,7 @@ def _row(key: str) -> Row:
         "claims": len(spec.claims),
         "variants": len(spec.variants),
         "tiers": list(spec.tiers),
-        "extra": spec.extra,
+        "extras": spec.extras,
     }
 
 

@@ -123,6 +123,9 @@ def _distinct_ids(claims: list[Claim]) -> list[Claim]:
     return claims
 
 
+Extra = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+
+
 class Paper(Strict):
     """A publication and how its claims are put to the test."""
 
@@ -135,7 +138,7 @@ class Paper(Strict):
     code: str = ""
     task: str
     summary: str
-    extra: list[str] | str | None = None
+    extra: Extra | list[Extra] | None = None
     metrics: dict[str, Metric] = Field(min_length=1)
     datasets: dict[Key, Dataset] = Field(min_length=1)
     model: dict[str, Any] | None = None
@@ -146,5 +149,5 @@ class Paper(Strict):
 
     @property
     def extras(self) -> list[str]:
-        """Optional dependencies of the project that this paper needs."""
-        return [self.extra] if isinstance(self.extra, str) else list(self.extra or [])
+        """Optional dependencies in pyproject.toml that this paper needs."""
+        return [self.extra] if isinstance(self.extra, str) else self.extra or []

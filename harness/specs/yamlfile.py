@@ -1,4 +1,4 @@
-"""YAML read safely, with the line of every value kept for error messages.
+"""YAML 1.2 read safely, with the line of every value kept for error messages.
 
 Only plain data is built (no tags), duplicate keys are errors, and size, depth and the number of
 values after expanding aliases are bounded, so that a hostile file is refused and not expanded.
@@ -20,18 +20,37 @@ MAX_DEPTH = 40
 MAX_VALUES = 100_000
 MAX_DIGITS = 400
 
-_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+PLAIN = "a scalar that is neither quoted nor tagged"
+_SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]  # which of the two is known at run time
+    """Marks plain scalars instead of guessing their type by the rules of YAML 1.1."""
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0]:
+            return PLAIN
+        return super().resolve(kind, value, implicit)
+
+
 Location = tuple[str | int, ...]
 _TEXT = "tag:yaml.org,2002:str"
-_NUMERIC = frozenset("+-.0123456789")  # what a number may begin with
-_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
-_NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_FLOAT_TAG = "tag:yaml.org,2002:float"
+_TAGGED: dict[str, type] = {
+    _FLOAT_TAG: float,
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:bool": bool,
+    "tag:yaml.org,2002:null": type(None),
+}
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_NUMERIC = frozenset("+-.0123456789")  # what a number may begin with
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _MERGE = "merge keys (<<) are not read: write the keys out, or let one variant be `like:` another"
 
 
@@ -86,16 +105,18 @@ def _bytes(path: Path) -> bytes:
     return raw
 
 
-Outline = dict[str, str | list[str] | int]
+Outline = dict[str, Any]
 
 
 def outline(path: Path) -> Outline:
     """The outermost level of a mapping, read several times faster than the whole.
 
-    Texts and numbers as they are written, the names in a mapping, how many items a sequence has.
+    Scalars, the names in a mapping as a list, and a sequence as a tuple of the texts in it (empty
+    ones for what is no scalar).
 
     Raises:
-        YamlError: the file cannot be read, is not well-formed, or has an alias on that level.
+        YamlError: the file cannot be read or is not well-formed, or has an alias, a tag or a merge
+            key on that level.
     """
     found = Outline()
     try:
@@ -105,15 +126,17 @@ def outline(path: Path) -> Outline:
         if not isinstance(event, yaml.MappingStartEvent):
             raise YamlError("not a mapping", _line(event.start_mark))
         while not isinstance(key := next(events), yaml.MappingEndEvent):
-            if not isinstance(key, yaml.ScalarEvent):
+            if not isinstance(key, yaml.ScalarEvent) or not isinstance(_value(key), str):
                 raise YamlError("a key is not text", _line(key.start_mark))
+            if key.value == "<<":
+                raise YamlError(_MERGE, _line(key.start_mark))
             value = next(events)
             if isinstance(value, yaml.ScalarEvent):
-                found[key.value] = value.value
+                found[key.value] = _value(value)
             elif isinstance(value, yaml.MappingStartEvent):
                 found[key.value] = _inside(events)[::2]
             elif isinstance(value, yaml.SequenceStartEvent):
-                found[key.value] = len(_inside(events))
+                found[key.value] = tuple(_inside(events))
             else:
                 raise YamlError("an alias", _line(value.start_mark))
     except StopIteration:
@@ -121,6 +144,13 @@ def outline(path: Path) -> Outline:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _unreadable(error) from error
     return found
+
+
+def _value(event: yaml.ScalarEvent) -> Any:
+    line = _line(event.start_mark)
+    if event.tag is not None:
+        raise YamlError("a tag", line)
+    return scalar(event.value, PLAIN if event.implicit[0] else _TEXT, line)
 
 
 def _inside(events: Iterator[yaml.Event]) -> list[str]:
@@ -172,7 +202,6 @@ class _Reader:
     def __init__(self) -> None:
         self.lines: dict[Location, int] = {}
         self.count = 0
-        self.scalars = _Loader(b"")
 
     def build(self, node: yaml.Node, where: Location, depth: int) -> Any:
         self.count += 1
@@ -192,7 +221,7 @@ class _Reader:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, line = self._scalar(key_node), key_node.start_mark.line + 1
-            if key == "<<" and not key_node.style:
+            if key == "<<" and key_node.tag == PLAIN:
                 raise YamlError(_MERGE, line)
             if not isinstance(key, str):
                 raise YamlError(f"the key {key!r} is not text (quote it)", line)
@@ -204,48 +233,48 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node) -> Any:
         line = node.start_mark.line + 1
-        if not isinstance(node, yaml.ScalarNode) or not node.tag.startswith("tag:yaml.org,2002:"):
+        if not isinstance(node, yaml.ScalarNode):
             raise YamlError(f"{node.tag} is not plain data", line)
-        if node.style or (node.tag == _TEXT and node.value[:1] not in _NUMERIC):
-            plain = node.tag == _TEXT
-        else:
-            plain = node.tag == self.scalars.resolve(yaml.ScalarNode, node.value, (True, False))
-            if plain:
-                return _core(node.value, line)
-        return node.value if plain or node.tag == _TEXT else self._tagged(node, line)
-
-    def _tagged(self, node: yaml.ScalarNode, line: int) -> Any:
-        """A value with an explicit tag, such as ``!!int "3"``."""
-        if len(node.value) > MAX_DIGITS:
-            raise YamlError("a number with too many digits", line)
-        try:
-            value = self.scalars.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError, OverflowError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise YamlError(f"{node.value!r} cannot be read: {reason}", line) from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise YamlError(f"{node.value} is not a finite number", line)
-        if not isinstance(value, (str, int, float, bool, type(None))):
-            raise YamlError(f"{node.tag} is not plain data", line)
-        return value
+        return scalar(node.value, node.tag, line)
 
 
-def _core(text: str, line: int) -> Any:
-    """What unquoted text stands for in the core schema of YAML 1.2 (section 10.3.2).
+def scalar(text: str, tag: str, line: int) -> Any:
+    """What a scalar stands for in the core schema of YAML 1.2 (section 10.3.2).
 
     Dates, ``yes`` and ``on``, ``1:30`` and ``1_000`` are text there, and ``010`` is ten.
+
+    Args:
+        tag: ``PLAIN`` for what is neither quoted nor tagged.
+
+    Raises:
+        YamlError: for infinities and NaN, and for a tag that the text does not fit.
     """
+    if tag == _TEXT:
+        return text
+    value = _plain(text, line)
+    if tag == PLAIN:
+        return value
+    if tag == _FLOAT_TAG and type(value) is int:
+        return float(value)
+    if type(value) is not _TAGGED.get(tag):
+        raise YamlError(f"{text!r} cannot be read as {tag}", line)
+    return value
+
+
+def _plain(text: str, line: int) -> Any:
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text):
-        if len(text) > MAX_DIGITS:
-            raise YamlError("a number with too many digits", line)
-        if text[:2] in ("0o", "0x"):
-            return int(text, 0)
-        value = int(text) if _INTEGER.fullmatch(text) else float(text)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise YamlError(f"{text} is not a finite number", line)
-        return value
+    if text[:1] not in _NUMERIC:
+        return text
     if _NO_NUMBER.fullmatch(text):
         raise YamlError(f"{text} is not a finite number", line)
-    return text
+    integer = _INTEGER.fullmatch(text)
+    if not integer and not _FLOAT.fullmatch(text):
+        return text
+    if len(text) > MAX_DIGITS:
+        raise YamlError("a number with too many digits", line)
+    if integer:
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if not math.isfinite(value := float(text)):
+        raise YamlError(f"{text} is not a finite number", line)
+    return value

@@ -23,9 +23,15 @@ def test_the_outline_of_a_spec_says_what_the_whole_says(project: Path, monkeypat
     [
         ("tiers:\n", "tiers: &tiers\n"),
         ("year: 2020", "year: 2_020"),
+        ("year: 2020", "year: 02020"),
+        ("year: 2020", "year: 0o3744"),
+        ("year: 2020", "year: !!int '2020'"),
         ("title: A Toy Paper", "title: >\n  A Toy\n  Paper"),
         ("task: testing", "task: &task testing\nextra: *task"),
         ("task: testing", "task: testing\nextra: ~"),
+        ("task: testing", "task: testing\nextra: graphs"),
+        ("task: testing", "task: testing\nextra: [graphs, video]"),
+        ("task: testing", "task: testing\nextra:\n- graphs\n- video"),
     ],
 )
 def test_unusual_yaml_makes_no_difference(project: Path, old, new) -> None:
@@ -36,8 +42,16 @@ def test_unusual_yaml_makes_no_difference(project: Path, old, new) -> None:
     assert listing.papers() == [listing._row("toy")]
 
 
+def test_a_wrong_extra_is_an_error_in_the_list_too(project: Path) -> None:
+    path = project / "experiments" / "toy" / "spec.yaml"
+    for wrong in ("''", "[graphs, [x]]", "2020", "1e999"):
+        path.write_text(path.read_text().split("extra:")[0] + f"extra: {wrong}\n")
+        with pytest.raises(catalog.SpecError):
+            listing.papers()
+
+
 @pytest.mark.parametrize(
-    "text", ["", "- a\n- b\n", "title: [\n", "a: &a [1]\n? [x]\n: y\n", "\x00"]
+    "text", ["", "- a\n- b\n", "title: [\n", "a: &a [1]\n? [x]\n: y\n", "<<: {a: 1}\n", "\x00"]
 )
 def test_what_is_no_mapping_is_an_error_and_not_a_row(project: Path, text) -> None:
     path = project / "experiments" / "toy" / "spec.yaml"
@@ -51,7 +65,11 @@ def test_what_is_no_mapping_is_an_error_and_not_a_row(project: Path, text) -> No
 def test_an_outline_counts_what_stands_directly_in_it(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text("a: {x: {y: 1}, z: [1, 2]}\nb: [[1, 2], {c: 3}, d]\ne: &e 5\n")
-    assert yamlfile.outline(path) == {"a": ["x", "z"], "b": 3, "e": "5"}
+    assert yamlfile.outline(path) == {
+        "a": ["x", "z"],
+        "b": ("", "", "d"),
+        "e": 5,
+    }
 
 
 def test_the_states_fit_a_terminal_of_80_columns() -> None:
