@@ -10,10 +10,12 @@ TIER   ?= cpu
 ENGINE ?= local
 BUDGET ?= 60m
 
-# A paper may need extras of pyproject.toml (its spec says `extra: name` or `extra: [name, name]`).
-extras := $(if $(PAPER),$(shell sed -n 's/^extra: *//p' experiments/$(PAPER)/spec.yaml 2>/dev/null | tr -d '[],'))
+# A paper may need extras of pyproject.toml: `extra: name`, `extra: [a, b]` or a list below it.
+hash := \#
+extras := $(if $(PAPER),$(shell cut -d'$(hash)' -f1 experiments/$(PAPER)/spec.yaml 2>/dev/null | \
+  awk '/^[^ -]/ {on = /^extra:/} on {sub(/^extra:/, ""); sub(/^ *- /, ""); gsub(/[][,"~\047]/, " "); print}'))
 stamp = $(VENV)/.installed$(if $(1),-$(1))
-stamps = $(foreach name,$(extras),$(call stamp,$(name)))
+needed = $(call stamp,) $(foreach name,$(extras),$(call stamp,$(name)))
 install = $(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.$(if $(1),[$(1)])'
 
 $(call stamp,): pyproject.toml constraints.txt
@@ -36,7 +38,7 @@ help: ## Show this help
 
 setup: $(call stamp,) ## Create the environment (the other targets do it by themselves)
 
-reproduce: $(call stamp,) $(stamps) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
+reproduce: $(needed) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
 	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
 	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
@@ -65,10 +67,10 @@ status: $(call stamp,) ## Say which trials are fresh, stale, failed or missing
 leaderboard: $(call stamp,site) ## Write the leaderboard: Markdown in results/, the site in results/site/
 	@$(BIN)/harness leaderboard --site
 
-nightly: $(if $(PAPER),$(call stamp,) $(stamps),$(call stamp,dev)) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
+nightly: $(if $(PAPER),$(needed),$(call stamp,dev)) ## Reproduce what is stale or oldest, within BUDGET (default 60m)
 	@$(BIN)/harness nightly $(PAPER) --budget "$(BUDGET)" $(if $(SITE),--site)
 
-verify: $(call stamp,) $(stamps) ## Run recorded trials of PAPER at TIER again and compare
+verify: $(needed) ## Run recorded trials of PAPER at TIER again and compare
 	@$(BIN)/harness verify "$(PAPER)" --tier "$(TIER)"
 
 chaos: $(call stamp,dev) ## Interrupt runs at random moments, compare, and write docs/robustness.md

@@ -10,10 +10,12 @@ stand in a spec. ``${data.<name>}`` stands for an integer that the dataset provi
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from harness import paths
@@ -39,7 +41,11 @@ class BuildError(ValueError):
 
 
 class MissingPackage(BuildError):
-    """A class needs a package that is not installed, such as one of an extra."""
+    """What a class is made with is not installed; ``package`` is the name it is imported by."""
+
+    def __init__(self, message: str, package: str) -> None:
+        super().__init__(message)
+        self.package = package
 
 
 def import_callable(class_path: str) -> Callable[..., Any]:
@@ -47,6 +53,7 @@ def import_callable(class_path: str) -> Callable[..., Any]:
 
     Raises:
         BuildError: for a package that may not be named, a module or a name that does not exist.
+        MissingPackage: for a package that is not installed.
     """
     module_name, _, name = class_path.rpartition(".")
     steps = class_path.split(".")
@@ -54,18 +61,32 @@ def import_callable(class_path: str) -> Callable[..., Any]:
         raise BuildError(f"{class_path!r} may not be named: only {', '.join(PACKAGES)} may")
     if str(paths.root()) not in sys.path:
         sys.path.insert(0, str(paths.root()))
+    module = _import(module_name, class_path)
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except ModuleNotFoundError as error:
-        message = f"cannot import {class_path}: no module named {error.name!r}"
-        ours = _within(f"{error.name}.", (*OURS, "harness"))
-        raise (BuildError if ours else MissingPackage)(message) from error
+        found = getattr(module, name)
     except AttributeError:
         raise BuildError(_no_such_name(module_name, name)) from None
     if not callable(found):
         raise BuildError(f"{class_path} is not a class or function")
     _refuse_strangers(class_path, found)
     return found  # type: ignore[no-any-return]
+
+
+def _import(module_name: str, class_path: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        message = f"cannot import {class_path}: no module named {error.name!r}"
+        if package and importlib.util.find_spec(package) is None:
+            raise MissingPackage(message, package) from error
+        raise BuildError(message) from error
+    except Exception as error:  # a module's own mistake may be of any kind
+        raise BuildError(f"cannot import {class_path}: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {_one_line(error)}"
 
 
 def _within(path: str, packages: tuple[str, ...]) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Problem:
     """One thing that is wrong with a spec, where, and what would be right.
 
-    ``unchecked``: nothing is known to be wrong, but an extra that the check needs is missing.
+    ``unchecked``: nothing is known to be wrong, but what the check needs is not installed.
     """
 
     path: Path

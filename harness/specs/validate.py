@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import filter as glob
 from typing import Any
 
 from harness import plan
-from harness.specs import catalog
+from harness.specs import catalog, extras
 from harness.specs.build import BuildError, MissingPackage, check, import_callable, parameters
 from harness.specs.catalog import Problem, SpecError
 from harness.specs.claims import Claim, _Quantity
@@ -38,24 +39,14 @@ def validate(key: str) -> list[Problem]:
     found = list(_Checks(paper, source).names())
     if found:
         return found
-    try:
-        return list(dict.fromkeys(_Checks(paper, source).classes()))
-    except MissingPackage as missing:
-        return [_needs_extra(paper, source, str(missing))]
-
-
-def _needs_extra(paper: Paper, source: YamlFile, missing: str) -> Problem:
-    """One sentence instead of all that follows from a package that is not installed."""
-    names = ",".join(paper.extras)
-    how = f"pip install -c constraints.txt -e '.[{names}]' (`make reproduce` does it by itself)"
-    message = f"{paper.key} needs the extra {names}, which is not installed: {how}; {missing}"
-    return Problem(source.path, source.line(["extra"]), message, unchecked=True)
+    return list(dict.fromkeys(_Checks(paper, source).classes()))
 
 
 class _Checks:
     def __init__(self, paper: Paper, source: YamlFile) -> None:
         self.paper = paper
         self.source = source
+        self.missing: dict[str, None] = {}  # packages of the paper's extras, in order of discovery
 
     def _problem(self, where: Where, message: str) -> Problem:
         shown = ".".join(map(str, where))
@@ -69,6 +60,9 @@ class _Checks:
 
     def names(self) -> Iterator[Problem]:
         """References from one part of the spec to another."""
+        for name in self.paper.extras:
+            if (known := extras.declared()) and name not in known:
+                yield self._unknown(["extra"], "extra", name, known)
         yield from self._dataset_names()
         yield from self._variant_names()
         yield from self._tier_names()
@@ -154,7 +148,7 @@ class _Checks:
         """Class paths and arguments of every trial that some tier would run."""
         produced: dict[str, set[str]] = {}
         checked: set[str] = set()
-        unknown: set[str] = set()  # variants whose procedure is wrong, which is said once
+        unknown: set[str] = set()  # variants whose procedure is wrong, which is said already
         for tier_name, tier in self.paper.tiers.items():
             for dataset in {name for slot in plan.slots(tier) for name in slot}:
                 for variant in plan.variants_on(self.paper, tier, dataset):
@@ -164,11 +158,21 @@ class _Checks:
                     in_tier = self._only_in_tier(config, variant)
                     where: Where = ["tiers", tier_name] if in_tier else ["variants", variant]
                     yield from self._check_config(where, dataset, variant, config, checked)
-                    names = produced.setdefault(variant, set())
-                    found = _produces(config)
-                    unknown |= {variant} if found is None else set()
-                    names.update(found or ())
+                    names = _produces(config)
+                    unknown |= {variant} if names is None else set()
+                    produced.setdefault(variant, set()).update(names or ())
         yield from self._unproduced(produced, unknown)
+        if self.missing:
+            yield self._unchecked()
+
+    def _unchecked(self) -> Problem:
+        """One sentence in place of all that follows from packages that are not installed."""
+        key, names, packages = self.paper.key, ",".join(self.paper.extras), list(self.missing)
+        how = f"`pip install -c constraints.txt -e '.[{names}]'`"
+        message = (
+            f"needs {' and '.join(packages)}, not installed here: {how} installs what {key} needs"
+        )
+        return replace(self._problem(["extra"], message), unchecked=True)
 
     def _only_in_tier(self, config: dict[str, Any], variant: str) -> bool:
         """Whether the settings differ from the variant's own: then the tier is to blame."""
@@ -196,7 +200,7 @@ class _Checks:
             if key in checked:
                 continue
             checked.add(key)
-            error = self._error(config[part], given, dataset if part == "data" else None)
+            error = self._error(part, config[part], given, dataset)
             if error and error not in checked:  # once, where it is seen first
                 checked.add(error)
                 yield self._problem(self._blame(where, part, variant, dataset), error)
@@ -210,18 +214,20 @@ class _Checks:
         return where if where[0] == "tiers" else [part]
 
     def _error(
-        self, config: dict[str, Any], given: frozenset[str], dataset: str | None
+        self, part: str, config: dict[str, Any], given: frozenset[str], dataset: str
     ) -> str | None:
         try:
+            if part == "procedure":
+                _refuse_no_procedure(config["class_path"])
             check(config, given)
-            if dataset is not None:
+            if part == "data":
                 names = parameters(import_callable(config["class_path"]))
                 if "root" in names and not self.paper.datasets[dataset].source:
                     return "takes root: name the catalogue's entry as source"
         except MissingPackage as error:
-            if self.paper.extras:
-                raise
-            return str(error)
+            if not self.paper.extras:
+                return f"{error}; if an extra of pyproject.toml brings it, name that as `extra:`"
+            self.missing[error.package] = None
         except BuildError as error:
             return str(error)
         return None
@@ -253,10 +259,16 @@ def _metrics_of(claim: Claim) -> set[str]:
     return {o.metric or quantity.metric for o in quantity.operands}
 
 
+def _refuse_no_procedure(class_path: str) -> None:
+    found = import_callable(class_path)
+    if lacking := [name for name in ("run", "produces") if not hasattr(found, name)]:
+        raise BuildError(f"{class_path} is no procedure: it has no {' and no '.join(lacking)}")
+
+
 def _produces(config: dict[str, Any]) -> set[str] | None:
-    """What the procedure reports; ``None`` if there is no such procedure."""
+    """Metrics and series of a procedure; ``None`` where there is no such procedure."""
     try:
         procedure: Any = import_callable(config["procedure"]["class_path"])
         return set(procedure.produces(config["procedure"].get("init_args", {})))
-    except BuildError:
+    except (BuildError, AttributeError):
         return None
