@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import html
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +39,8 @@ class Observer(Protocol):
     def end(self) -> None: ...
 
 
-SHOWN = 30
+SHOWN = 16  # rows: with the title a screen of 24 lines of 80 characters
+WIDTHS = {"claim": 22, "on": 12, "reported": 10, "measured": 18, "verdict": 14}
 
 
 @dataclass(repr=False)
@@ -72,7 +72,11 @@ class Reproduction:
         return frame(self.verdicts)
 
     def __repr__(self) -> str:
-        return f"{self._title}\n{self._short.to_string(index=False, max_rows=SHOWN)}"
+        short = self._short
+        for name, width in WIDTHS.items():
+            short[name] = [v if len(v) <= width else f"{v[: width - 1]}…" for v in short[name]]
+        shown = short.to_string(index=False, max_rows=SHOWN) if len(short) else ""
+        return f"{self._title}\n{shown}\n.table has all columns and rows"
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -81,14 +85,22 @@ class Reproduction:
 
     @property
     def _title(self) -> str:
-        counts = Counter(verdict.verdict for verdict in deciding.headlines(self.verdicts))
-        found = ", ".join(f"{n} {kind}" for kind, n in counts.items())
-        return f"{self.paper.key}, tier {self.tier}: {len(self.records)} records; claims: {found}"
+        counts = deciding.count(self.verdicts)
+        found = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n) or "none"
+        return f"{self.paper.key}, tier {self.tier}, {len(self.records)} records\nclaims: {found}"
 
     @property
     def _short(self) -> pd.DataFrame:
-        columns = ["claim", "dataset", "reported", "measured", "ci_low", "ci_high", "n", "verdict"]
-        return self.table[columns]
+        """What the terminal shows of each claim and data set, but for units and reasons."""
+        import pandas as pd
+
+        from harness.report.rows import measured, reported
+
+        cells = [
+            (v.claim, v.dataset, reported(v), measured(replace(v, unit="")), v.verdict)
+            for v in self.verdicts
+        ]
+        return pd.DataFrame(cells, columns=list(WIDTHS))
 
 
 def reproduce(

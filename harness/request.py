@@ -49,7 +49,7 @@ class Request:
         if self.engine not in get_args(EngineName):
             known = " and ".join(get_args(EngineName))
             raise PlanError(f"there is no engine {self.engine!r}; there are {known}")
-        if not self.timeout > 0:
+        if not isinstance(self.timeout, (int, float)) or not self.timeout > 0:
             raise PlanError(f"timeout is a factor above 0; got {self.timeout!r}")
         if isinstance(self.variants, str):
             object.__setattr__(self, "variants", [self.variants])

@@ -1,19 +1,23 @@
-"""What README and CONTRIBUTING show works: Python is run, and named commands exist."""
+"""What README and CONTRIBUTING show works: Python is run, commands and options exist."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from harness import paths
 from harness.cli import app
+from harness.specs import catalog
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 
@@ -41,11 +45,47 @@ def test_python_runs(block: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_named_targets_and_commands_exist() -> None:
+def makes() -> list[str]:
+    lines = "\n".join(blocks("console")).splitlines()
+    return [line[2:].partition("#")[0].strip() for line in lines if line.startswith("$ make")]
+
+
+def named_commands() -> list[str]:
+    """What stands as `harness …` in the text."""
     text = "\n".join((paths.root() / name).read_text(encoding="utf-8") for name in DOCUMENTS)
-    targets = set(re.findall(r"^([a-z]+):", (paths.root() / "Makefile").read_text(), re.MULTILINE))
-    shown = re.findall(r"^\$ make ([a-z ]+)", text, re.MULTILINE)
-    assert shown and {word for line in shown for word in line.split()} <= targets
-    helped = CliRunner().invoke(app, ["--help"]).output
-    for command in set(re.findall(r"`harness ([a-z]+)", text)):
-        assert re.search(rf"^  {command}\b", helped, re.MULTILINE), command
+    return sorted(set(re.findall(r"`(?:\.venv/bin/)?harness ([^`…]+)`", text)))
+
+
+@pytest.mark.parametrize("line", makes())
+def test_make_knows_its_targets_and_variables(line: str) -> None:
+    words = shlex.split(line)
+    makefile = (paths.root() / "Makefile").read_text(encoding="utf-8")
+    for variable in (word.partition("=")[0] for word in words if "=" in word):
+        assert f"$({variable})" in makefile, variable
+    tried = [*words, "--dry-run"]
+    done = subprocess.run(tried, cwd=paths.root(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", named_commands())
+def test_commands_and_their_options_exist(line: str) -> None:
+    command = get_command(app)
+    words = shlex.split(line.replace("<", "").replace(">", "").replace("\\|", "|"))
+    while isinstance(command, TyperGroup) and words:
+        assert words[0].split("|")[0] in command.commands, line
+        command = command.commands[words.pop(0).split("|")[0]]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_example_of_a_spec_fits_the_schema(tmp_path: Path) -> None:
+    (example,) = blocks("yaml")
+    path = tmp_path / "toy" / "spec.yaml"
+    path.parent.mkdir()
+    path.write_text(example, encoding="utf-8")
+    assert catalog.read(path)[0].claims
+
+
+@pytest.mark.parametrize("command", ["list", "show tslstm", "results tslstm --json", "data list"])
+def test_commands_that_only_look_end_well(command: str) -> None:
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
