@@ -208,7 +208,7 @@ class _Judge:
             return True, f"control: {shown}"
         if found.low is None:
             return False, f"the control cannot be judged ({found.note}): {shown}"
-        margin = f" by more than {control.by:g}" if control.by else ""
+        margin = f" by more than {digits(control.by)}" if control.by else ""
         return False, f"the control is not clearly {control.must_be}{margin}: {shown}"
 
     def _unit(self, quantity: Quantity) -> str:
@@ -319,13 +319,19 @@ def describe_criterion(claim: Claim) -> str:
     value = getattr(criterion, criterion.kind)
     reported = claim.reported.value
     if criterion.kind == "within":
-        return f"within {value:g} of {reported:g}"
+        return f"within {digits(value)} of {digits(reported)}"
     if criterion.kind == "within_percent":
-        return f"within {value:g} % of {reported:g}"
+        return f"within {digits(value)} % of {digits(reported)}"
     if criterion.kind == "between":
-        return f"between {value[0]:g} and {value[1]:g}"
+        return f"between {digits(value[0])} and {digits(value[1])}"
     words = {"equivalent": "no effect beyond ±", "at_least": "at least ", "at_most": "at most "}
-    return f"{words.get(criterion.kind, criterion.kind.replace('_', ' ') + ' ')}{value:g}"
+    words_before = words.get(criterion.kind, criterion.kind.replace("_", " ") + " ")
+    return f"{words_before}{digits(value)}"
+
+
+def digits(value: float | None) -> str:
+    """A number that an author wrote down, with every digit: 1040902, not 1.0409e+06."""
+    return "—" if value is None else f"{value:.15g}"
 
 
 def describe_quantity(quantity: Quantity) -> str:

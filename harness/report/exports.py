@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.judging.deciding import deciding
 from harness.judging.verdicts import Verdict
+from harness.report.latex import tabular
 from harness.report.leaderboard import Cell, PaperResults
 from harness.report.rows import measured, reported, verdict_rows
 from harness.report.table import frame
@@ -56,44 +57,22 @@ def _json(verdicts: Sequence[Verdict]) -> bytes:
 
 
 def _latex(verdicts: Sequence[Verdict]) -> bytes:
-    """A booktabs table of what a paper would print."""
+    """What a paper would print."""
     head = ["Paper", "Claim", "On", "Reported", "Measured", "$n$", "Evidence", "Verdict"]
-    lines = [r"\begin{tabular}{lllrrrll}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    for v in verdicts:
-        n = "" if v.n is None else str(v.n)
-        cells = [
+    rows = [
+        [
             v.paper,
             v.claim,
             v.dataset,
             reported(v),
             measured(v),
-            n,
+            "" if v.n is None else str(v.n),
             v.evidence or "",
             v.verdict,
         ]
-        lines.append(" & ".join(map(latex, cells)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""]).encode()
-
-
-_LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "−": r"$-$",
-        "×": r"$\times$",
-        "±": r"$\pm$",
-        "\n": " ",
-    }
-)
-
-
-def latex(value: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return value.translate(_LATEX)
+        for v in verdicts
+    ]
+    return tabular("lllrrrll", head, rows).encode()
 
 
 _WRITERS: dict[Format, Callable[[Sequence[Verdict]], bytes]] = {
@@ -138,9 +117,9 @@ def _eval_result(paper: Paper, metric: str, cell: Cell) -> Any:
     dataset, spec = paper.datasets[cell.dataset], paper.metrics[metric]
     unit = f" ({spec.unit})" if spec.unit else ""
     return EvalResult(
-        task_type=paper.task.replace(" ", "-"),
+        task_type=paper.task.replace(" ", "-"),  # results are grouped by task and dataset type
         task_name=paper.task,
-        dataset_type=dataset.source or cell.dataset,
+        dataset_type=cell.dataset,
         dataset_name=dataset.label,
         metric_type=metric,
         metric_name=f"{spec.label}{unit}",

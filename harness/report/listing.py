@@ -83,12 +83,14 @@ def paper(spec: Paper) -> Any:
     from rich.padding import Padding
     from rich.text import Text
 
+    from harness.judging.verdicts import digits
+
     head = Text.assemble((spec.title, "bold"), f" ({spec.year}), {', '.join(spec.authors)}")
     parts: list[Any] = [head, Text(spec.summary), Text("\nClaims", style="bold")]
     for claim in spec.claims:
         reported = claim.reported.text
         if claim.reported.value is not None:
-            reported = f"{claim.reported.value:g} {claim.reported.unit}".strip()
+            reported = f"{digits(claim.reported.value)} {claim.reported.unit}".strip()
         parts += [
             Text.assemble((claim.id, "bold"), f": {claim.statement}"),
             Padding(Text(f"claimed: {reported} ({claim.source.where})", "dim"), (0, 0, 0, 2)),

@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness import plan
 from harness.judging.quantities import fit_slope, rank_correlation
-from harness.judging.verdicts import judge
+from harness.judging.verdicts import describe_criterion, judge
 from harness.records import Measured, Provenance, Record, Resources, Series
 from harness.specs import catalog
 from harness.specs.claims import Claim
@@ -385,3 +385,25 @@ def test_the_criterion_never_moves_with_the_data() -> None:
     from harness.judging.verdicts import accepted
 
     assert accepted(claim) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "words"),
+    [
+        ({"within": 0}, "within 0 of 1040902"),
+        ({"within_percent": 0.1}, "within 0.1 % of 1040902"),
+        ({"between": (1234567.5, 22478162)}, "between 1234567.5 and 22478162"),
+        ({"at_least": 1.98305826}, "at least 1.98305826"),
+        ({"less_than": 1e-7}, "less than 1e-07"),
+    ],
+)
+def test_numbers_in_a_criterion_keep_their_digits(criterion, words) -> None:
+    claim = {
+        "id": "a",
+        "statement": "It has that many.",
+        "quantity": {"value": "m", "of": "x", "on": "d"},
+        "criterion": criterion,
+        "reported": {"value": 1040902},
+        "source": {"where": "Table 1", "seen_in": "arXiv"},
+    }
+    assert describe_criterion(Claim.model_validate(claim)) == words

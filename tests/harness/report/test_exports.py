@@ -8,11 +8,12 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from huggingface_hub.repocard_data import model_index_to_eval_results
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from harness import paths
 from harness.records import RecordStore
-from harness.report.exports import Format, export, latex
+from harness.report.exports import Format, export
 from harness.report.leaderboard import collect
 from harness.specs import catalog
 
@@ -33,7 +34,7 @@ def test_csv_parquet_and_json_say_the_same(found) -> None:
         assert row.measured == pytest.approx(2.1)
         assert (str(row.n), row.verdict, row.evidence) == ("3", "reproduced", "reduced")
         exact = table[(table.claim == "count") & (table.tier == "smoke")].iloc[0]
-        assert exact.n == "exact"
+        assert exact.exact if "exact" in table else exact.n == "exact"
     assert len({len(table) for table in tables}) == 1
 
 
@@ -42,28 +43,32 @@ def test_a_tier_can_be_chosen(found) -> None:
     assert {row["tier"] for row in rows} == {"cpu"}
 
 
-def test_latex_escapes_every_special_character() -> None:
-    assert latex(r"50 % of a_b & $x$ #{}~^\ <") == (
-        r"50 \% of a\_b \& \$x\$ \#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} "
-        r"\textless{}"
-    )
-
-
-def test_latex_rows_have_as_many_cells_as_columns(found) -> None:
-    text = export(found, Format.latex).decode()
-    columns = text.splitlines()[0].split("}{")[1].rstrip("}")
-    body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(body) > 4
-    assert {line.count(" & ") + 1 for line in body} == {len(columns)}
-
-
 def test_the_model_index_is_read_by_hugging_face(found) -> None:
-    index = yaml.safe_load(export(found, Format.model_index))
+    entries = yaml.safe_load(export(found, Format.model_index))["model-index"]
     read = {}
-    for entry in index["model-index"]:
-        name, evaluations = model_index_to_eval_results([entry])
-        read[name] = {e.metric_type: e.metric_value for e in evaluations}
-    assert read["toy/net"]["accuracy"] == pytest.approx(80.5)
-    assert read["toy/good"]["score"] == pytest.approx(3.1)
-    assert "toy/wide" not in read
-    assert "toy/bad" not in read
+    for entry in entries:
+        card = ModelCard(f"---\n{yaml.safe_dump({'model-index': [entry]})}---\n")
+        read[card.data.model_name] = card.data.eval_results
+        assert eval_results_to_model_index(entry["name"], card.data.eval_results) == [entry]
+    values = {name: {e.metric_type: e.metric_value for e in found} for name, found in read.items()}
+    assert values["toy/net"]["accuracy"] == pytest.approx(80.5)
+    assert values["toy/good"]["score"] == pytest.approx(3.1)
+    assert "toy/wide" not in values
+    assert "toy/bad" not in values
+
+
+def test_data_sets_of_one_source_stay_apart_in_the_model_index(project, edit_spec, add) -> None:
+    def share(spec: dict) -> None:
+        digits = {"source": "mnist", "class_path": "experiments.toy.parts.digits"}
+        spec["datasets"] |= {"real": digits | {"label": "A"}, "twin": digits | {"label": "B"}}
+        spec["variants"]["net"]["datasets"] = ["real", "twin"]
+        spec["variants"]["wide"]["datasets"] = ["real"]
+        spec["tiers"]["full"]["datasets"] = ["real", "twin"]
+
+    edit_spec(share)
+    add("full", "net", "real", 0, accuracy=0.25)
+    add("full", "net", "twin", 0, accuracy=0.75)
+    found = [collect(catalog.load("toy"), RecordStore.here())]
+    (entry,) = yaml.safe_load(export(found, Format.model_index))["model-index"]
+    read = {r["dataset"]["name"]: r["metrics"][0]["value"] for r in entry["results"]}
+    assert read == {"A": 25.0, "B": 75.0}
