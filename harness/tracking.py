@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import netrc
 import os
 import queue
 import subprocess
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from harness.reproduction import Reproduction
 
 PATIENCE = 8.0
+REACH = 5.0  # seconds for a server's first answer
 
 
 def mode() -> str:
@@ -231,6 +234,33 @@ def unsynced() -> list[Path]:
     """Folders of offline runs that were not uploaded yet, oldest first."""
     folders = sorted((paths.runs() / "wandb").glob("offline-run-*"))
     return [f for f in folders if not any(f.glob("*.wandb.synced"))]
+
+
+def unable() -> str:
+    """Why nothing can be uploaded: no key, or no answer within seconds; empty if nothing is wrong.
+
+    W&B's own command would ask for a key, or try a server that does not answer for very long.
+    """
+    import httpx
+
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    if not _has_key(server):
+        return "W&B needs a key to upload: `wandb login`, or set WANDB_API_KEY"
+    try:
+        httpx.get(server, timeout=REACH)
+    except httpx.HTTPError as error:
+        return f"{server} does not answer ({type(error).__name__}); the runs stay in runs/"
+    return ""
+
+
+def _has_key(server: str) -> bool:
+    if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
+        return True
+    try:
+        known = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return known.authenticators(urlsplit(server).hostname or "") is not None
 
 
 def sync(folders: Sequence[Path]) -> int:

@@ -9,8 +9,10 @@ import typer
 
 from harness import paths
 from harness.cli import data, papers, reporting, running
+from harness.cli.options import WholeHelp
 
 app = typer.Typer(
+    cls=WholeHelp,
     help="Reproduce machine-learning papers, claim by claim.",
     no_args_is_help=True,
     add_completion=False,

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import NO_DATA, Json, print_json, print_out
+from harness.cli.options import NO_DATA, Json, WholeHelp, print_json, print_out
 
-app = typer.Typer(help="Data sets: what there is, what is here.", no_args_is_help=True)
+app = typer.Typer(
+    cls=WholeHelp, help="Data sets: what there is, what is here.", no_args_is_help=True
+)
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 OK, TRIAL_FAILED, BAD_USAGE, NO_DATA = 0, 1, 2, 3
 
@@ -33,3 +34,12 @@ def width() -> int:
 
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+class WholeHelp(TyperGroup):
+    """A list of commands whose first sentences are wrapped and not cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [(name, self.commands[name].get_short_help_str(1000)) for name in self.commands]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)

@@ -173,10 +173,16 @@ def nightly(
 
 @app.command()
 def sync() -> None:
-    """Upload to W&B the runs that were tracked offline."""
+    """Upload to W&B the runs that were tracked offline.
+
+    Exit code 1 without a key, without a network, or if W&B does not take them.
+    """
     from harness import tracking
 
     folders = tracking.unsynced()
     typer.echo(f"{len(folders)} offline runs to upload")
+    if folders and (problem := tracking.unable()):
+        typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(TRIAL_FAILED)
     if folders and tracking.sync(folders):
         raise typer.Exit(TRIAL_FAILED)

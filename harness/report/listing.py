@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
@@ -60,21 +60,14 @@ def _row(key: str) -> Row:
 
 def table(rows: Sequence[Row], width: int) -> Any:
     """Papers, one line each: titles are cut to the width, tasks shown where there is room."""
-    from rich import box
-    from rich.table import Table
+    from harness.report.grids import Grid
 
     names = ["key", "title", "year", "claims", "variants"]
-    room = width - 36 - max((len(row["key"]) for row in rows), default=0)
+    room = width - 31 - max((len(row["key"]) for row in rows), default=0)
     if width >= 120:
         names.append("task")
-        room -= 34
-    limits = {"title": max(room, 16), "task": 30}
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        grid.add_column(name, no_wrap=True, overflow="ellipsis", max_width=limits.get(name))
-    for row in rows:
-        grid.add_row(*(_cell(row[name]) for name in names))
-    return grid
+        room -= 32
+    return Grid(rows, names, cut={"title": max(room, 16), "task": 30 if width < 200 else width})
 
 
 def paper(spec: Paper) -> Any:
@@ -84,6 +77,7 @@ def paper(spec: Paper) -> Any:
     from rich.text import Text
 
     from harness.judging.verdicts import digits
+    from harness.report.grids import Grid
 
     head = Text.assemble((spec.title, "bold"), f" ({spec.year}), {', '.join(spec.authors)}")
     parts: list[Any] = [head, Text(spec.summary), Text("\nClaims", style="bold")]
@@ -100,7 +94,7 @@ def paper(spec: Paper) -> Any:
         {"tier": k, "seeds": t.seeds, "data": _slots(t.datasets), "what": t.description}
         for k, t in spec.tiers.items()
     ]
-    return Group(*parts, *(_grid(rows, list(rows[0])) for rows in (variants, tiers)))
+    return Group(*parts, *(Grid(rows, list(rows[0])) for rows in (variants, tiers)))
 
 
 def _slots(datasets: Sequence[str | list[str]]) -> str:
@@ -136,12 +130,12 @@ def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
 
 
 def state_table(rows: Sequence[Row]) -> Any:
+    from harness.report.grids import Grid
+
     columns = ["paper", "trials", "fresh", "stale", "failed", "missing", "datasets"]
-    grid = _grid(rows, columns + (["note"] if any("note" in row for row in rows) else []))
+    columns += ["note"] if any("note" in row for row in rows) else []
     # not a column: it is the same for all rows, and names of data sets need the room
-    grid.title = f"tier {rows[0]['tier']}" if rows else None
-    grid.title_justify, grid.title_style = "left", "bold"
-    return grid
+    return Grid(rows, columns, title=f"tier {rows[0]['tier']}" if rows else "")
 
 
 def datasets() -> list[Row]:
@@ -164,33 +158,13 @@ def datasets() -> list[Row]:
 
 def dataset_table(rows: Sequence[Row]) -> Any:
     from harness import data
+    from harness.report.grids import Grid
 
     known = data.catalogue()
     shown = [row | {"size": known[row["name"]].megabytes, "where": _where(row)} for row in rows]
-    return _grid(shown, ["name", "title", "size", "where"])
+    return Grid(shown, ["name", "title", "size", "where"])
 
 
 def _where(row: Row) -> str:
     here = row["where"] == "here" and row["remark"]
     return f"here, {row['remark']}" if here else str(row["where"])
-
-
-def _grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    many = len(columns) > 5  # then only the last column may take several lines
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1) if many else (0, 1))
-    for index, column in enumerate(columns):
-        single = index == 0 or (many and index < len(columns) - 1)
-        grid.add_column(column, overflow="fold", no_wrap=single)
-    for row in rows:
-        grid.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    return grid
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from harness.judging.deciding import count
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
+from harness.report.console import UNLIMITED
 from harness.report.rows import measured, reported
 from harness.specs.schema import Paper
 
@@ -23,30 +25,33 @@ STYLES: dict[Judgement, str] = {
     "not comparable": "cyan",
     "not run": "dim",
 }
-WIDE = 140
+INDENT = 2
 
 
 def verdict_table(paper: Paper, verdicts: Sequence[Verdict], width: int) -> RenderableType:
     """Claims with reported and measured figures, evidence, verdict and reason.
 
-    A table where it fits; below that width a block for each claim, a line for each data set.
+    A table where it fits; else a block for each claim, a line for each data set.
     """
-    tier = verdicts[0].tier if verdicts else ""
-    title = Text.assemble((paper.title, "bold"), f" ({paper.year}), tier {tier}")
-    body = _table(verdicts) if width >= WIDE else _blocks(verdicts)
-    return Group(title, body, summary(verdicts))
+    tiers = list(dict.fromkeys(v.tier for v in verdicts))
+    named = f"tier{'s' if len(tiers) > 1 else ''} {', '.join(tiers)}"
+    title = Text.assemble((paper.title, "bold"), f" ({paper.year}), {named}")
+    table = _table(verdicts, width)
+    everything = Console(width=UNLIMITED)
+    fits = Measurement.get(everything, everything.options, table).minimum <= width
+    return Group(title, table if fits else _blocks(verdicts, width), summary(verdicts))
 
 
-def _table(verdicts: Sequence[Verdict]) -> Table:
+def _table(verdicts: Sequence[Verdict], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("claim", no_wrap=True)
-    table.add_column("measured on", no_wrap=True)
-    table.add_column("claimed", justify="right", max_width=24, no_wrap=True, overflow="ellipsis")
+    table.add_column("claim", overflow="fold", min_width=_longest(v.claim for v in verdicts))
+    table.add_column("measured on", overflow="fold", min_width=14)
+    table.add_column("claimed", justify="right", overflow="fold", max_width=max(24, width // 10))
     table.add_column("measured [95 % CI]", justify="right", no_wrap=True)
     table.add_column("n", justify="right")
     table.add_column("evidence", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("reason", ratio=1)
+    table.add_column("reason", overflow="fold", min_width=40)
     for v in verdicts:
         table.add_row(
             Text(v.claim),
@@ -61,7 +66,18 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def _blocks(verdicts: Sequence[Verdict]) -> Group:
+def _blocks(verdicts: Sequence[Verdict], width: int) -> Group:
+    """Figures of all claims stand below each other; where that does not fit, on lines of their own.
+
+    Names of data sets take what the other columns leave, and several lines if they have spaces.
+    """
+    figures = _longest(measured(v) for v in verdicts)
+    evidence = _longest(v.evidence or "" for v in verdicts)
+    verdict = _longest(_verdict(v).plain for v in verdicts)
+    room = width - figures - evidence - verdict - 3  # a space between columns
+    names = min(_longest(v.dataset for v in verdicts) + INDENT, room)
+    fits = room >= _longest(word for v in verdicts for word in v.dataset.split()) + INDENT
+    sizes = (names, figures, evidence, verdict) if fits else None
     parts: list[RenderableType] = []
     for _, group in groupby(verdicts, key=lambda v: v.claim):
         rows = list(group)
@@ -69,14 +85,26 @@ def _blocks(verdicts: Sequence[Verdict]) -> Group:
         head = Text.assemble("\n", (first.claim, "bold"), f": {first.statement}")
         parts += [head, Text(f"  claimed: {reported(first)}", style="dim")]
         for v in rows:
-            line = Table.grid(padding=(0, 1))
-            for size in (16, 26, 8, 22):
-                line.add_column(min_width=size, overflow="fold")
-            line.add_row(
-                Text(f"  {v.dataset}"), Text(measured(v)), Text(v.evidence or ""), _verdict(v)
-            )
-            parts += [line, Padding(Text(_reason(v), style="dim"), (0, 0, 0, 4))]
+            reason = Padding(Text(_reason(v), style="dim"), (0, 0, 0, 2 * INDENT))
+            parts += [*_lines(v, sizes), reason]
     return Group(*parts, Text(""))
+
+
+def _lines(v: Verdict, sizes: Sequence[int] | None) -> list[RenderableType]:
+    cells = [Text(v.dataset), Text(measured(v)), Text(v.evidence or ""), _verdict(v)]
+    if sizes is None:
+        second = Text(" ").join(cell for cell in cells[2:] if cell)
+        indented = [Text.assemble(cells[0], ": ", cells[1]), second]
+        return [Padding(line, (0, 0, 0, INDENT * (1 + i))) for i, line in enumerate(indented)]
+    line = Table.grid(padding=(0, 1))
+    for size in sizes:
+        line.add_column(width=size, overflow="fold")
+    line.add_row(Padding(cells[0], (0, 0, 0, INDENT)), *cells[1:])
+    return [line]
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _verdict(verdict: Verdict) -> Text:

@@ -11,6 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from harness import tracking
+from harness.cli import app
 
 pytest.importorskip("wandb")
 
@@ -95,3 +99,42 @@ def test_no_server_key_or_folder_can_fail_or_hold_up_a_run(project: Path, server
         assert int(warnings) == 1 and "W&B" in said[0], f"{name}: said once, {printed}"
         assert float(told) < 0.5, f"{name}: trials do not wait for W&B"
         assert float(waited) < PATIENCE + 3, f"{name}: nor does the end, for long"
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, "wandb login"),
+        ({"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "hangs"}, "does not answer"),
+        ({"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "nobody"}, "does not answer"),
+        (
+            {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "https://no.host.invalid"},
+            "does not answer",
+        ),
+    ],
+)
+def test_sync_says_at_once_what_is_missing(
+    project: Path, servers, monkeypatch, variables, says
+) -> None:
+    (project / "runs" / "wandb" / "offline-run-1-a").mkdir(parents=True)
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.setattr(tracking, "REACH", 0.5)
+    monkeypatch.setattr(tracking, "sync", lambda folders: pytest.fail("it could not"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, servers.get(value, value))
+    done = CliRunner().invoke(app, ["sync"])
+    assert done.exit_code == 1 and says in done.output
+
+
+def test_sync_uploads_with_a_key_and_a_server(project: Path, servers, monkeypatch) -> None:
+    (project / "runs" / "wandb" / "offline-run-1-a").mkdir(parents=True)
+    (project / "netrc").write_text("machine 127.0.0.1 login user password secret")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(project / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", servers["refuses"])
+    taken: list[Path] = []
+    monkeypatch.setattr(tracking, "sync", lambda folders: taken.extend(folders) or 0)
+    assert CliRunner().invoke(app, ["sync"]).exit_code == 0
+    assert [folder.name for folder in taken] == ["offline-run-1-a"]
