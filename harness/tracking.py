@@ -12,19 +12,22 @@ import logging
 import netrc
 import os
 import queue
+import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psutil
 
-from harness import paths
+from harness import paths, plan
 from harness.engines.base import Event, Finished, Reported, Started
+from harness.files import write_atomically
 from harness.judging.deciding import count
+from harness.judging.verdicts import current
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
 from harness.specs.schema import Paper
@@ -62,7 +65,7 @@ class WandbTracker:
     def begin(self, paper: Paper, trials: Sequence[PlannedTrial], skipped: int) -> None:
         if mode() == "disabled":
             return
-        self.thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self.thread = threading.Thread(target=self._work, args=(paper,), name="wandb", daemon=True)
         self.thread.start()
 
     def event(self, event: Event) -> None:
@@ -102,13 +105,13 @@ class WandbTracker:
             self.warn(reason)
             _abandon_service()
 
-    def _work(self) -> None:
+    def _work(self, paper: Paper) -> None:
         runs: dict[str, Any] = {}
         while (event := self.inbox.get()) is not None:
             if self.warned:
                 continue
             try:
-                _mirror(event, runs)
+                _mirror(paper, event, runs)
             except Exception as error:  # whatever W&B raises, the trials go on
                 self._fail(
                     f"W&B cannot be used ({type(error).__name__}: {_first_line(error)}); "
@@ -119,36 +122,79 @@ class WandbTracker:
                 run.finish(exit_code=1)
 
 
-def _mirror(event: Event, runs: dict[str, Any]) -> None:
+def _mirror(paper: Paper, event: Event, runs: dict[str, Any]) -> None:
     trial = event.trial
     if isinstance(event, Started):
-        runs[trial.id] = _start(trial)
+        runs[trial.id] = _start(paper, trial)
     elif isinstance(event, Reported) and trial.id in runs:
-        runs[trial.id].log(dict(event.progress.metrics), step=event.progress.step)
+        figures = _in_units(paper, event.progress.metrics)
+        runs[trial.id].log({**figures, "epoch": event.progress.step})
     elif isinstance(event, Finished):
-        run = runs.pop(trial.id, None) or _start(trial)
-        _finish(run, event.record)
+        run = runs.pop(trial.id, None) or _start(paper, trial)
+        _finish(paper, run, event.record)
+        if event.record.status == "done":
+            _unfinished(trial).unlink(missing_ok=True)
 
 
-def _start(trial: PlannedTrial) -> Any:
-    return _open(
+def _start(paper: Paper, trial: PlannedTrial) -> Any:
+    evidence = plan.evidence(paper, trial.dataset, trial.protocol)
+    role = paper.variants[trial.variant].role
+    run = _open(
         group=f"{trial.paper}-{trial.tier}",
         name=f"{trial.variant}-{trial.dataset}-{trial.seed}",
         job_type=trial.variant,
+        tags=[trial.paper, trial.tier, evidence, role],
         config={
             "paper": trial.paper,
             "tier": trial.tier,
             "variant": trial.variant,
+            "role": role,
             "dataset": trial.dataset,
+            "evidence": evidence,
             "seed": trial.seed,
             "trial": trial.id,
+            "units": {name: metric.unit for name, metric in paper.metrics.items() if metric.unit},
             **trial.fold,
             **trial.config,
         },
+        identity=_identity(trial),
     )
+    run.define_metric("epoch", hidden=True)
+    run.define_metric("*", step_metric="epoch")
+    return run
 
 
-def _open(group: str, name: str, job_type: str, config: dict[str, Any]) -> Any:
+def _identity(trial: PlannedTrial) -> str:
+    """The id of the trial's run in W&B: that of its unfinished one, which goes on, or a new one.
+
+    A trial that is run again once it is done, or with other code, is another run.
+    """
+    path = _unfinished(trial)
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8").strip()
+    identity = f"{trial.id}-{secrets.token_hex(4)}"
+    write_atomically(path, identity)
+    return identity
+
+
+def _unfinished(trial: PlannedTrial) -> Path:
+    return paths.runs() / "wandb" / "unfinished" / f"{trial.id}-{trial.code[:16]}"
+
+
+def _in_units(paper: Paper, figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures as tables show them: in percent where the metric is."""
+    scales = {name: metric.scale for name, metric in paper.metrics.items()}
+    return {name: value * scales.get(name, 1.0) for name, value in figures.items()}
+
+
+def _open(
+    group: str,
+    name: str,
+    job_type: str,
+    tags: Sequence[str],
+    config: dict[str, Any],
+    identity: str | None = None,
+) -> Any:
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
@@ -159,8 +205,11 @@ def _open(group: str, name: str, job_type: str, config: dict[str, Any]) -> Any:
         group=group,
         name=name,
         job_type=job_type,
+        tags=list(dict.fromkeys(tags)),
         config=config,
         dir=folder,
+        id=identity,
+        resume="allow" if identity else None,
         mode=mode(),  # type: ignore[arg-type]
         reinit="create_new",
         settings=wandb.Settings(
@@ -176,8 +225,19 @@ def _open(group: str, name: str, job_type: str, config: dict[str, Any]) -> Any:
     )
 
 
-def _finish(run: Any, record: Record) -> None:
-    run.summary.update({name: measured.value for name, measured in record.metrics.items()})
+def _finish(paper: Paper, run: Any, record: Record) -> None:
+    made = record.provenance
+    run.config.update(
+        {
+            "commit": made.commit,
+            "dirty": made.dirty,
+            "versions": made.versions,
+            "hardware": dict(made.hardware),
+        },
+        allow_val_change=True,
+    )
+    measured = {name: found.value for name, found in record.metrics.items()}
+    run.summary.update(_in_units(paper, measured))
     run.summary.update({"status": record.status, "seconds": record.resources.seconds})
     if speed := record.resources.samples_per_second:
         run.summary.update({"samples_per_second": speed})
@@ -185,7 +245,7 @@ def _finish(run: Any, record: Record) -> None:
 
 
 def _summary_run(outcome: Reproduction) -> None:
-    """One run per paper and tier, for those who read results in W&B."""
+    """One run per paper, tier and flags: their claims, figures and records, and no others."""
     import wandb
 
     from harness.report.leaderboard import collect
@@ -194,22 +254,27 @@ def _summary_run(outcome: Reproduction) -> None:
 
     key, tier = outcome.paper.key, outcome.tier
     rows = [row | {"n": str(row["n"])} for row in verdict_rows(outcome.verdicts)]
-    counts = {kind: n for kind, n in count(outcome.verdicts).items() if n}
-    config = {"paper": key, "tier": tier, "title": outcome.paper.title}
-    run = _open(f"{key}-{tier}", f"{key}-{tier}", "summary", config)
+    counts = {str(kind): n for kind, n in count(outcome.verdicts).items() if n}
+    records = [
+        found.record
+        for found in current(outcome.paper, tier, outcome.records)
+        if found.record.dataset in outcome.datasets
+    ]
+    evidence = sorted({v.evidence for v in outcome.verdicts if v.evidence})
+    name = f"{key}-{tier}" + (f"-{outcome.results.name}" if outcome.quick else "")
+    config = {"paper": key, "tier": tier, "title": outcome.paper.title, "quick": outcome.quick}
+    run = _open(f"{key}-{tier}", name, "summary", [key, tier, "summary", *evidence], config)
     table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows])
     with paths.results_in(outcome.results):
         store = RecordStore.here()
         figures = draw(collect(outcome.paper, store, [tier]))
     run.log({"claims": table, **{name: wandb.Html(image) for name, image in figures.items()}})
-    artifact = wandb.Artifact(f"{key}-{tier}-records", type="records")
-    for record in outcome.records:
+    artifact = wandb.Artifact(f"{name}-records", type="records")
+    for record in records:
         path = store.find(key, tier, record.trial)
         artifact.add_file(str(path), name=path.name, policy="immutable")
     run.log_artifact(artifact)
-    run.summary.update(
-        dict[str, int]({"trials": len(outcome.records)}) | {str(k): n for k, n in counts.items()}
-    )
+    run.summary.update({"trials": len(records), **counts})
     run.finish()
 
 

@@ -1,4 +1,4 @@
-"""The summary run in W&B, read back from the files of a real offline run."""
+"""Runs in W&B, read back from the files of real offline runs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 import struct
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from harness import paths
+from harness import paths, plan
+from harness.engines.base import Event, Finished, Reported, Started
 from harness.judging.verdicts import judge
-from harness.records import RecordStore
+from harness.procedures.base import Progress
+from harness.records import Record, RecordStore
 from harness.reproduction import Reproduction
 from harness.specs import catalog
 from harness.tracking import WandbTracker, unsynced
 
 
 def outcome(ran: int = 9) -> Reproduction:
-    paper, records = catalog.load("toy"), RecordStore(paths.records()).records("toy", "smoke")
+    paper, records = catalog.load("toy"), RecordStore.here().records("toy", "smoke")
     verdicts = judge(paper, "smoke", records)
     return Reproduction(paper, "smoke", ["theory"], verdicts, records, ran=ran)
 
@@ -79,13 +85,84 @@ def test_claims_figures_and_records_reach_wandb(offline) -> None:
     artifacts += [r.artifact for r in log if r.WhichOneof("record_type") == "artifact"]
     (records,) = [a for a in artifacts if a.type == "records"]
     assert len(records.manifest.contents) == 9
-    summary = {
-        item.key or "/".join(item.nested_key): json.loads(item.value_json)
-        for r in log
-        if r.WhichOneof("record_type") == "summary"
-        for item in r.summary.update
-    }
+    assert set(run.tags) == {"toy", "smoke", "summary", "reduced"}
+    summary = values(r.summary.update for r in log if r.WhichOneof("record_type") == "summary")
     assert (summary["trials"], summary["reproduced"]) == (9, 2)
+
+
+def values(groups: Iterable[Iterable[Any]]) -> dict[str, Any]:
+    """Items of W&B's records as a dictionary; later ones win."""
+    return {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for group in groups
+        for item in group
+    }
+
+
+def test_trials_of_other_flags_are_not_in_the_summary(offline) -> None:
+    found = outcome()
+    other = found.records[0].model_copy(update={"trial": "f" * 16})
+    elsewhere = next(iter(RecordStore.here().records("toy", "cpu")))
+    found.records += [other, elsewhere]
+    WandbTracker(pytest.fail, patience=120).summarise(found)
+    (folder,) = unsynced()
+    log = whole(next(folder.glob("*.wandb")))
+    summary = values(r.summary.update for r in log if r.WhichOneof("record_type") == "summary")
+    assert summary["trials"] == 9
+
+
+def track(*events: Event) -> None:
+    tracker = WandbTracker(pytest.fail, patience=120)
+    tracker.begin(catalog.load("toy"), [], 0)
+    for event in events:
+        tracker.event(event)
+    tracker.end()
+
+
+@pytest.fixture
+def net(offline) -> tuple[plan.PlannedTrial, Record]:
+    """A trial that was run, and its record."""
+    (trial,) = plan.plan(catalog.load("toy"), "cpu", ["digits"], seeds=1, variants=["net"])
+    record = next(r for r in RecordStore.here().records("toy", "cpu") if r.trial == trial.id)
+    return trial, record
+
+
+def test_a_trial_has_tags_provenance_units_and_an_axis_of_epochs(net) -> None:
+    trial, record = net
+    steps = [Reported(trial, Progress(n, 3, {"accuracy": n / 4, "loss": 0.5})) for n in (1, 2)]
+    track(Started(trial), *steps, Finished(trial, record))
+    (folder,) = unsynced()
+    log = whole(next(folder.glob("*.wandb")))
+    runs = [r.run for r in log if r.WhichOneof("record_type") == "run"]
+    assert set(runs[0].tags) == {"toy", "cpu", "stand-in", "paper"}
+    assert runs[0].run_id.startswith(f"{trial.id}-")
+    configs = [run.config.update for run in runs]
+    configs += [r.config.update for r in log if r.WhichOneof("record_type") == "config"]
+    config = values(configs)
+    assert config["commit"] == "0123456789abcdef" and config["versions"]["torch"] == "2.0"
+    assert config["hardware"]["cpu"] == "Some CPU" and config["units"]["accuracy"] == "%"
+    axes = [r.metric for r in log if r.WhichOneof("record_type") == "metric"]
+    assert {m.step_metric for m in axes if m.name or m.glob_name} >= {"epoch"}
+    history = [values([r.history.item]) for r in log if r.WhichOneof("record_type") == "history"]
+    assert [(row["epoch"], row["accuracy"], row["loss"]) for row in history] == [
+        (1, 25.0, 0.5),
+        (2, 50.0, 0.5),
+    ]
+    summary = values(r.summary.update for r in log if r.WhichOneof("record_type") == "summary")
+    assert summary["accuracy"] == pytest.approx(80.0) and summary["status"] == "done"
+
+
+def test_a_resumed_trial_continues_its_run_and_a_finished_one_does_not(net) -> None:
+    trial, record = net
+    step = Reported(trial, Progress(1, 3, {"accuracy": 0.5}))
+    track(Started(trial), step)
+    track(Started(trial), step, Finished(trial, record.model_copy(update={"status": "timed out"})))
+    track(Started(trial), step, Finished(trial, record))
+    track(Started(trial), step, Finished(trial, record))
+    track(Started(replace(trial, code="changed")), step)
+    track(Started(trial), step)
+    parts = Counter(next(folder.glob("*.wandb")).name for folder in unsynced())
+    assert sorted(parts.values()) == [1, 1, 1, 3]
 
 
 def test_nothing_is_written_when_nothing_ran(offline) -> None:
