@@ -373,6 +373,13 @@ def planner(paper: Paper) -> Callable[[Record], PlannedTrial | None]:
     return trial_of
 
 
+def certainties(paper: Paper) -> tuple[set[str], dict[str, float]]:
+    """What is known of errors: the deterministic variants, and datasets whose splits overlap."""
+    deterministic = {name for name in paper.variants if inherited(paper, name).deterministic}
+    ratios = {name: d.test_over_train for name, d in paper.datasets.items()}
+    return deterministic, {name: ratio for name, ratio in ratios.items() if ratio is not None}
+
+
 def evidence(paper: Paper, dataset: str, protocol: str) -> Evidence:
     """How comparable measurements on a dataset with a protocol are to the paper's claims."""
     if paper.datasets[dataset].evidence == "stand-in":

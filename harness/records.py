@@ -27,11 +27,17 @@ class _Part(BaseModel):
 
 
 class Measured(_Part):
-    """A number with what is known of its error: a standard error, or that it is exact."""
+    """A number with what is known of its error: a standard error, or that it is exact.
+
+    ``df`` are the degrees of freedom of a standard error that one trial estimates from a few
+    independent units (16 people: 15). Giving them says that these units are the whole sample, so
+    that one trial of a trained model has an interval.
+    """
 
     value: float
     stderr: float | None = Field(default=None, ge=0)
     exact: bool = False
+    df: float | None = Field(default=None, gt=0)
 
 
 class Series(_Part):

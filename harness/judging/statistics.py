@@ -1,4 +1,7 @@
-"""From one number per seed to an estimate with a 95 % confidence interval."""
+"""From one number per seed to an estimate with a 95 % confidence interval.
+
+Formulas, their sources and what coverage was simulated are in ``docs/statistics.md``.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
+from itertools import pairwise
 from typing import Literal
 
+from harness.judging.extremes import Quantile, best_of, median
 from harness.records import Measured
-from harness.specs.claims import OverSeeds, Share
+from harness.specs.claims import Extreme, OverSeeds, Share
 
 CONFIDENCE = 0.95
+SAME = 1e-9  # relative difference up to which two figures are the same
+GAP = 5.0  # two peaks: the gap between the groups, in sums of their ranges
+FEWEST_FOR_PEAKS = 5  # and two in each group: one run apart is an outlier
+
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A quantity's value and interval; both ends ``None`` where no interval can be given.
+    """A quantity's value and interval; an end is ``None`` where none can be given.
 
-    ``n`` counts seeds, or is ``exact`` for a deterministic quantity. ``note`` says what kind of
-    interval it is, or why there is none.
+    ``n`` counts the seeds measured, or is ``exact`` for a deterministic quantity; ``failed``
+    counts those that failed, diverged or timed out. ``note`` says what kind of interval it is, or
+    why there is none. ``values`` are the seeds' own; with ``k_of_n`` these are judged rather than
+    their mean, for they do not vary or have two peaks. ``stderr`` and ``df`` belong to intervals
+    from Student's t (``df`` is infinite for a normal one).
     """
 
     value: float
@@ -28,74 +40,144 @@ class Estimate:
     high: float | None
     n: int | Literal["exact"]
     note: str = ""
+    failed: int = 0
+    values: tuple[float, ...] = ()
+    k_of_n: bool = False
+    stderr: float | None = None
+    df: float | None = None
 
 
-def estimate(values: Sequence[Measured], over_seeds: OverSeeds = "mean") -> Estimate:
+def estimate(
+    values: Sequence[Measured],
+    over_seeds: OverSeeds = "mean",
+    *,
+    better: Better | None = None,
+    failed: int = 0,
+    overlap: float = 0.0,
+) -> Estimate:
     """Combine one measurement per seed.
 
-    The mean has a t-interval; a standard error that measurements bring along widens it, and
-    gives the interval where there is only one seed. Shares have Clopper-Pearson intervals,
-    medians those of order statistics; the best or worst of n runs has none.
+    Args:
+        better: which direction of the metric is the better one; failures lie at the other end.
+        failed: seeds without a measurement because they failed: misses in a share, the worst of
+            all in a median or a best, and only counted beside a mean.
+        overlap: test ÷ training examples, where values come from overlapping training sets.
 
     Raises:
-        ValueError: without any value.
+        ValueError: without any value, or without ``better`` where it is needed.
     """
+    numbers = [v.value for v in values]
+    if isinstance(over_seeds, Share):
+        return _share(numbers, over_seeds, better, failed)
     if not values:
         raise ValueError("no values")
-    if isinstance(over_seeds, Share):
-        return _share([v.value for v in values], over_seeds)
-    numbers = [v.value for v in values]
-    if all(v.exact for v in values) and len(set(numbers)) == 1:
-        return Estimate(numbers[0], numbers[0], numbers[0], "exact", "exact")
+    if all(v.exact for v in values) and alike(numbers):
+        return Estimate(numbers[0], numbers[0], numbers[0], "exact", "exact", failed)
     if over_seeds == "mean":
-        return _mean(values)
-    if over_seeds == "median":
-        return _median(numbers)
-    value = max(numbers) if over_seeds == "best" else min(numbers)
-    return Estimate(value, None, None, len(numbers), f"{over_seeds} of {len(numbers)} runs")
+        return _mean(values, failed, overlap)
+    found = quantile(numbers, over_seeds, better, failed)
+    return Estimate(found.value, found.low, found.high, len(numbers), found.note, failed)
 
 
-def _mean(values: Sequence[Measured]) -> Estimate:
-    n = len(values)
-    numbers = [v.value for v in values]
-    mean = math.fsum(numbers) / n
-    own = math.fsum((v.stderr or 0.0) ** 2 for v in values) / n**2
+def _mean(values: Sequence[Measured], failed: int, overlap: float) -> Estimate:
+    """The mean with its t-interval over seeds, or by the standard error of a single one.
+
+    A trial's own standard error is part of the spread over seeds and is not added to it.
+    """
+    numbers = tuple(v.value for v in values)
+    n, mean = len(numbers), math.fsum(numbers) / len(numbers)
     if n == 1:
-        if not own:
-            return Estimate(mean, None, None, 1, "single seed")
-        half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(own)
-        return Estimate(mean, mean - half, mean + half, 1, "standard error of the measurement")
-    between = math.fsum((x - mean) ** 2 for x in numbers) / (n - 1) / n
-    half = t_quantile(n - 1) * math.sqrt(between + own)
-    return Estimate(mean, mean - half, mean + half, n)
+        return _alone(values[0], failed)
+    shape = _shape(numbers)
+    if shape:
+        return Estimate(mean, None, None, n, shape, failed, numbers, k_of_n=True)
+    variance = math.fsum((x - mean) ** 2 for x in numbers) / (n - 1)
+    stderr = math.sqrt(variance * (1 / n + overlap))
+    note = "corrected for overlapping training sets" if overlap else ""
+    half = t_quantile(n - 1) * stderr
+    ends = (mean - half, mean + half)
+    return Estimate(mean, *ends, n, note, failed, numbers, stderr=stderr, df=n - 1)
+
+
+def _alone(only: Measured, failed: int) -> Estimate:
+    values = (only.value,)
+    if not only.stderr:
+        return Estimate(only.value, None, None, 1, "single seed", failed, values)
+    df = math.inf if only.df is None else only.df
+    half = t_quantile(df) * only.stderr
+    note = "standard error of the measurement"
+    ends = (only.value - half, only.value + half)
+    return Estimate(only.value, *ends, 1, note, failed, values, stderr=only.stderr, df=df)
 
 
 @lru_cache(maxsize=256)
-def t_quantile(freedom: int) -> float:
-    """Half the width of a t-interval, in standard errors."""
+def t_quantile(freedom: float) -> float:
+    """Half the width of a t-interval, in standard errors; normal for infinite ``freedom``."""
     from scipy import special  # a third of the import time of scipy.stats
 
-    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    end = (1 + CONFIDENCE) / 2
+    return float(special.ndtri(end) if math.isinf(freedom) else special.stdtrit(freedom, end))
 
 
-def _median(numbers: Sequence[float]) -> Estimate:
-    from scipy import stats
-
-    ordered, n = sorted(numbers), len(numbers)
-    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
-    if rank < 1 or stats.binom.cdf(rank - 1, n, 0.5) > (1 - CONFIDENCE) / 2:
-        return Estimate(middle, None, None, n, "too few seeds for an interval of the median")
-    return Estimate(middle, ordered[rank - 1], ordered[n - rank], n, "order statistics")
+def alike(numbers: Sequence[float]) -> bool:
+    """Whether figures are the same but for rounding."""
+    size = max(abs(x) for x in numbers)
+    return max(numbers) - min(numbers) <= SAME * size
 
 
-def _share(numbers: Sequence[float], rule: Share) -> Estimate:
-    from scipy import stats
+def _shape(numbers: Sequence[float]) -> str:
+    """Why a mean and its spread would mislead; empty where they do not."""
+    n = len(numbers)
+    if alike(numbers):
+        return f"no spread over {n} seeds"
+    if n < FEWEST_FOR_PEAKS:
+        return ""
+    ordered = sorted(numbers)
+    gaps = [b - a for a, b in pairwise(ordered)]
+    widest = max(gaps)
+    low = gaps.index(widest) + 1
+    if min(low, n - low) < 2 or widest <= GAP * (math.fsum(gaps) - widest):
+        return ""
+    return f"two peaks: {low} seeds below, {n - low} above"
 
-    hits = successes(numbers, rule)
-    interval = stats.binomtest(hits, len(numbers)).proportion_ci(CONFIDENCE, "exact")
-    note = f"{hits} of {len(numbers)} runs, Clopper-Pearson"
-    return Estimate(hits / len(numbers), interval.low, interval.high, len(numbers), note)
+
+def quantile(
+    numbers: Sequence[float], over_seeds: OverSeeds, better: Better | None, failed: int
+) -> Quantile:
+    """The median, best or worst run.
+
+    Raises:
+        ValueError: the metric does not say which direction is better, and it matters.
+    """
+    if better is None and (failed or over_seeds != "median"):
+        raise ValueError("the metric does not say which direction is better")
+    if over_seeds == "median":
+        return median(numbers, failed, math.inf if better == "lower" else -math.inf)
+    runs = over_seeds if isinstance(over_seeds, Extreme) else None
+    best = runs.best is not None if runs else over_seeds == "best"
+    k = (runs.best or runs.worst if runs else None) or len(numbers) + failed
+    highest = (better == "higher") == best
+    if not best and failed:
+        raise ValueError(f"the worst run is one of the {failed} that failed")
+    return best_of(numbers, k, highest=highest, failed=failed, name="best" if best else "worst")
+
+
+def _share(numbers: Sequence[float], rule: Share, better: Better | None, failed: int) -> Estimate:
+    hits, n = hits_of(numbers, rule, better, failed)
+    low, high = clopper_pearson(hits, n)
+    return Estimate(hits / n, low, high, len(numbers), _runs(hits, n, "Clopper-Pearson"), failed)
+
+
+def hits_of(
+    numbers: Sequence[float], rule: Share, better: Better | None, failed: int
+) -> tuple[int, int]:
+    """How many of all runs lie beyond the threshold; failed ones lie at its worse side."""
+    worse = rule.share_above is None if better == "higher" else rule.share_below is None
+    return successes(numbers, rule) + (failed if worse and better else 0), len(numbers) + failed
+
+
+def _runs(hits: int, n: int, kind: str) -> str:
+    return f"{hits} of {n} runs, {kind}"
 
 
 def successes(numbers: Sequence[float], rule: Share) -> int:
@@ -106,16 +188,34 @@ def successes(numbers: Sequence[float], rule: Share) -> int:
     return sum(x < rule.share_below for x in numbers)
 
 
-def share_difference(first: Sequence[float], second: Sequence[float], rule: Share) -> Estimate:
-    """Difference of two shares with Newcombe's hybrid score interval (1998, method 10)."""
-    from scipy import stats
+def clopper_pearson(hits: int, n: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share (Clopper & Pearson 1934)."""
+    from scipy.special import betaincinv
 
-    ends = []
-    for numbers in (first, second):
-        hits = successes(numbers, rule)
-        wilson = stats.binomtest(hits, len(numbers)).proportion_ci(CONFIDENCE, "wilson")
-        ends.append((hits / len(numbers), wilson.low, wilson.high))
-    (p, p_low, p_high), (q, q_low, q_high) = ends
+    side = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, n - hits + 1, side)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - side)) if hits < n else 1.0
+    return low, high
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927)."""
+    z, p = t_quantile(math.inf), hits / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def share_difference(first: tuple[int, int], second: tuple[int, int]) -> Estimate:
+    """Difference of two shares with Newcombe's hybrid score interval (1998, method 10).
+
+    Args:
+        first, second: hits and runs of each side.
+    """
+    (hits, n), (other_hits, m) = first, second
+    p, q = hits / n, other_hits / m
+    (p_low, p_high), (q_low, q_high) = wilson(hits, n), wilson(other_hits, m)
     low = p - q - math.hypot(p - p_low, q_high - q)
     high = p - q + math.hypot(p_high - p, q - q_low)
-    return Estimate(p - q, low, high, min(len(first), len(second)), "Newcombe")
+    note = f"{hits} of {n} − {other_hits} of {m} runs, Newcombe"
+    return Estimate(p - q, low, high, min(n, m), note)

@@ -3,16 +3,31 @@ held."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness import plan
-from harness.judging.quantities import Measurements, Unmeasured, measure
+from harness.judging import guards
+from harness.judging.criteria import (
+    Place,
+    describe_criterion,
+    describe_quantity,
+    is_absolute,
+    is_ordering,
+    k_of_n,
+    met,
+    no_effect,
+    position,
+    replicated,
+)
+from harness.judging.effects import Proportion, relative_size
+from harness.judging.guards import Controlled, Scene
+from harness.judging.quantities import Measurements, Unmeasured, cells, measure
+from harness.judging.replication import TOO_WIDE
 from harness.judging.statistics import Estimate
 from harness.records import Record
-from harness.specs.claims import Claim, Criterion, Difference, Quantity
+from harness.specs.claims import Claim, Quantity, Share
 from harness.specs.schema import Paper
 from harness.specs.types import Evidence
 
@@ -24,6 +39,8 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     "not comparable",
     "not run",
 )
+Reached = Literal["", "met", "missed"]
+HALF, DOUBLE = 0.5, 2.0  # an effect beyond these multiples of the reported one: direction only
 _STRENGTH: dict[Evidence, int] = {"paper": 2, "reduced": 1, "stand-in": 0}
 
 
@@ -31,8 +48,17 @@ _STRENGTH: dict[Evidence, int] = {"paper": 2, "reduced": 1, "stand-in": 0}
 class Verdict:
     """One claim on one dataset.
 
-    ``measured``, ``ci_low``, ``ci_high`` and ``reported`` are in ``unit``; ``n`` counts seeds or
-    is ``exact``. ``control`` says how the control behaved; ``stale`` that code changed since.
+    ``measured``, ``ci_low``, ``ci_high`` and ``reported`` are in ``unit``; an open end of the
+    interval is ``None``. ``n`` counts the seeds measured or is ``exact``, ``failed`` those that
+    failed. ``control`` says how the control behaved; ``stale`` that code changed since.
+
+    Marks beside the verdict: ``direction_only`` of an ordering that held with an effect outside
+    half to twice the reported one, ``at_reduced`` of an absolute figure under a reduced protocol.
+    ``size`` is the measured as a multiple of the reported effect. ``runs_met`` counts the runs
+    that meet the criterion where runs, not their mean, were judged, and ``share_low`` and
+    ``share_high`` are the interval of their share. ``effect_left`` is the effect with the control
+    in the operand's place and ``removed`` the share of the effect that the control takes away.
+    ``by`` says whose claim it is and ``seen`` how its source was seen.
     """
 
     paper: str
@@ -55,6 +81,23 @@ class Verdict:
     quantity: str = ""
     control: str = ""
     stale: bool = False
+    failed: int = 0
+    direction_only: bool = False
+    at_reduced: Reached = ""
+    size: float | None = None
+    size_low: float | None = None
+    size_high: float | None = None
+    runs_met: int | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    effect_left: float | None = None
+    removed: float | None = None
+    removed_low: float | None = None
+    removed_high: float | None = None
+    mechanism: bool = False
+    by: str = "paper"
+    seen: str = ""
+    traceable: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +134,7 @@ def judge_current(
     found = list(found)
     folds = {name: len(plan.folds(paper, name)) for name in paper.datasets}
     records = [c.record for c in found]
-    measurements = Measurements(records, paper.metrics, folds)
+    measurements = Measurements(records, paper.metrics, folds, *plan.certainties(paper))
     measured_on = measurements.datasets
     scope = [d for d in (datasets or measured_on) if d in measured_on]
     stale = {
@@ -149,72 +192,89 @@ class _Judge:
         except Unmeasured as missing:
             return self._blank(claim, where, str(missing))
         evidence = self._evidence(quantity, datasets)
-        assert claim.criterion is not None
-        verdict, reason = decide(claim, measured, evidence)
-        cells = [(o.variant, o.on or d) for o in quantity.operands for d in datasets]
-        if mixed := self.found.mixed(cells):
+        scene = Scene(claim, quantity, datasets, self.found, self._unit(quantity))
+        controlled = guards.control(scene, measured, self._unit_of_distance(claim, quantity))
+        decision = decide(claim, measured, evidence)
+        if decision.verdict == "reproduced":
+            decision = self._guarded(scene, measured, evidence, controlled, decision)
+        reason = decision.reason
+        places = cells(quantity, datasets)
+        if mixed := self.found.mixed(places):
             reason = f"{reason}; records made with {mixed} (--same-versions takes the newest kind)"
-        control = self._control(claim, quantity, datasets)
-        if control is not None and not control[0] and verdict == "reproduced":
-            verdict, reason = "inconclusive", control[1]
+        size = self._size(claim, quantity, measured)
+        held = decision.verdict == "reproduced" and is_ordering(claim)
+        share = controlled.share if controlled else None
         return replace(
             self._blank(claim, where, reason),
-            verdict=verdict,
+            verdict=decision.verdict,
             evidence=evidence,
             measured=measured.value,
             ci_low=measured.low,
             ci_high=measured.high,
-            n=measured.n,
-            control=control[1] if control else "",
-            stale=any(
-                (o.variant, o.on or d) in self.stale for o in quantity.operands for d in datasets
-            ),
+            n=1 if measured.n == "exact" and claim.reported.read_from else measured.n,
+            control=controlled.words if controlled else _uncontrolled(claim),
+            stale=any(place in self.stale for place in places),
+            failed=measured.failed,
+            direction_only=held and size is not None and not HALF <= size.value <= DOUBLE,
+            at_reduced=decision.at_reduced,
+            size=size.value if size else None,
+            size_low=size.low if size else None,
+            size_high=size.high if size else None,
+            runs_met=decision.runs_met,
+            share_low=decision.share[0] if decision.share else None,
+            share_high=decision.share[1] if decision.share else None,
+            effect_left=controlled.left if controlled else None,
+            removed=share.value if share else None,
+            removed_low=share.low if share else None,
+            removed_high=share.high if share else None,
         )
+
+    def _guarded(
+        self,
+        scene: Scene,
+        measured: Estimate,
+        evidence: Evidence,
+        controlled: Controlled | None,
+        decision: Decision,
+    ) -> Decision:
+        """What keeps a criterion that is met from showing what the claim says."""
+        if controlled is not None and not controlled.behaves:
+            return replace(decision, verdict="inconclusive", reason=controlled.words)
+        why = ""
+        if scene.claim.mechanism and controlled is not None and controlled.met is not False:
+            variant = scene.claim.control.variant if scene.claim.control else ""
+            why = f"the criterion is still met with {variant} in the operand's place"
+            if controlled.met is None:
+                why = f"{variant} was not measured in the operand's place"
+        why = why or guards.null_that_passes(scene)
+        why = why or guards.operand_that_misses(scene, self.paper, measured, evidence)
+        return replace(decision, verdict="inconclusive", reason=why) if why else decision
+
+    def _size(self, claim: Claim, quantity: Quantity, measured: Estimate) -> Proportion | None:
+        """Measured as a multiple of reported, where both are in one unit."""
+        reported, unit = claim.reported, self._unit(quantity)
+        if reported.value is None or not same_unit(reported.unit, unit):
+            return None
+        return relative_size(measured, reported.value, no_effect(quantity))
 
     def _evidence(self, quantity: Quantity, datasets: list[str]) -> Evidence:
         """The weakest evidence among everything that enters the quantity."""
-        cells = [(o.variant, o.on or d) for o in quantity.operands for d in datasets]
         kinds = [
             plan.evidence(self.paper, dataset, self.protocols.get((variant, dataset), "reduced"))
-            for variant, dataset in cells
+            for variant, dataset in cells(quantity, datasets)
         ]
         return min(kinds, key=_STRENGTH.__getitem__)
 
-    def _control(
-        self, claim: Claim, quantity: Quantity, datasets: list[str]
-    ) -> tuple[bool, str] | None:
-        """Whether the control behaved, and what it measured."""
-        control = claim.control
-        if control is None:
-            return None
-        metric = control.metric or quantity.of.metric or quantity.metric
-        gap = Difference.model_validate(
-            {
-                "difference": metric,
-                "of": quantity.of.variant,
-                "from": control.variant,
-                "on": quantity.on,
-            }
-        )
-        try:
-            found = measure(gap, datasets, self.found)
-        except Unmeasured as missing:
-            return False, f"the control was not measured: {missing}"
-        sign = 1.0 if control.must_be == "lower" else -1.0
-        ends = [sign * end for end in (found.low, found.high) if end is not None]
-        shown = _gap_in_words(control.variant, found, self._unit(gap))
-        behaves = bool(ends) and min(ends) > control.by
-        if behaves:
-            return True, f"control: {shown}"
-        if found.low is None:
-            return False, f"the control cannot be judged ({found.note}): {shown}"
-        margin = f" by more than {digits(control.by)}" if control.by else ""
-        return False, f"the control is not clearly {control.must_be}{margin}: {shown}"
+    def _unit_of_distance(self, claim: Claim, quantity: Quantity) -> str:
+        """The unit in which the control lies apart."""
+        name = (claim.control.metric if claim.control else None) or quantity.of.metric
+        metric = self.paper.metrics.get(name or quantity.metric)
+        return "points" if metric and metric.unit == "%" else metric.unit if metric else ""
 
     def _unit(self, quantity: Quantity) -> str:
         metric = self.paper.metrics.get(quantity.of.metric or quantity.metric)
         unit = metric.unit if metric else ""
-        if not isinstance(quantity.over_seeds, str):
+        if isinstance(quantity.over_seeds, Share):
             return "of runs"
         if quantity.kind == "difference":
             return "points" if unit == "%" else unit
@@ -237,110 +297,92 @@ class _Judge:
             source=f"{claim.source.where}; {claim.source.seen_in}",
             criterion=describe_criterion(claim),
             quantity=describe_quantity(claim.quantity) if claim.quantity else "",
+            control=_uncontrolled(claim),
+            mechanism=claim.mechanism,
+            by=claim.by,
+            seen=claim.source.how or "",
+            traceable=not claim.source.untraceable,
         )
 
 
-def _gap_in_words(control: str, gap: Estimate, unit: str) -> str:
-    """How far the control lies below or above what it controls, both ends in that direction."""
-    below = gap.value > 0
-    text = f"{control} is {abs(gap.value):.3g} {unit} ".replace("  ", " ")
-    text += "lower" if below else "higher"
-    if gap.low is not None and gap.high is not None:
-        low, high = (gap.low, gap.high) if below else (-gap.high, -gap.low)
-        text += f" [{low:.3g}, {high:.3g}]"
-    return text
+def _uncontrolled(claim: Claim) -> str:
+    return f"no control: {claim.no_control}" if claim.no_control else ""
 
 
-def decide(claim: Claim, measured: Estimate, evidence: Evidence) -> tuple[Judgement, str]:
+def same_unit(reported: str, measured: str) -> bool:
+    """Whether two figures can be divided: points are those of %, and a missing unit is any."""
+    points = {"%": "points"}
+    return (
+        not reported
+        or not measured
+        or points.get(reported, reported) == points.get(measured, measured)
+    )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with its reason, and what is shown beside it."""
+
+    verdict: Judgement
+    reason: str
+    at_reduced: Reached = ""
+    runs_met: int | None = None
+    share: tuple[float, float] | None = None
+
+
+def decide(claim: Claim, measured: Estimate, evidence: Evidence) -> Decision:
     """The verdict on a measured quantity, and why."""
     assert claim.quantity is not None and claim.criterion is not None
     if evidence == "stand-in" and is_absolute(claim):
-        return "not comparable", "an absolute figure, measured on stand-in data"
-    low, high = accepted(claim)
-    holds = _position(measured, low, high, strict=claim.criterion.kind.endswith("than"))
+        return Decision("not comparable", "an absolute figure, measured on stand-in data")
     shown = describe_criterion(claim)
-    if measured.low is None and measured.note == "single seed":
-        side = "meets" if holds == "inside" else "misses"
-        return "inconclusive", f"single seed, no interval (the value {side}: {shown})"
-    suffix = f" ({measured.note})" if measured.low is None else ""
-    if holds == "inside":
-        return "reproduced", f"inside: {shown}{suffix}"
-    if holds == "across":
-        return "inconclusive", f"the interval reaches across: {shown}{suffix}"
-    if evidence == "reduced" and is_absolute(claim):
-        return "inconclusive", f"misses {shown}, but the protocol was reduced{suffix}"
-    return "not reproduced", f"outside: {shown}{suffix}"
+    if claim.criterion.replicates:
+        found = _replication(claim, measured)
+    elif measured.k_of_n:
+        found = _run_by_run(claim, measured)
+    elif measured.low is None and measured.high is None:
+        side = "meets" if position(claim, measured) == "inside" else "misses"
+        reason = f"{measured.note}, no interval (the value {side}: {shown})"
+        return Decision("inconclusive", reason)
+    else:
+        found = _BY_PLACE[position(claim, measured)]
+        suffix = f" ({measured.note})" if None in (measured.low, measured.high) else ""
+        found = replace(found, reason=f"{found.reason}: {shown}{suffix}")
+    if measured.failed and claim.quantity.over_seeds == "mean" and not measured.k_of_n:
+        runs = measured.failed + (measured.n if isinstance(measured.n, int) else 0)
+        lost = f"{measured.failed} of {runs} seeds failed, which the mean of the others leaves out"
+        return replace(found, verdict="inconclusive", reason=f"{lost}; {found.reason}")
+    if evidence == "reduced" and is_absolute(claim) and found.verdict != "inconclusive":
+        reached: Reached = "met" if found.verdict == "reproduced" else "missed"
+        reason = f"{reached} at reduced protocol, which neither shows nor refutes it: {shown}"
+        return replace(found, verdict="inconclusive", reason=reason, at_reduced=reached)
+    return found
 
 
-def is_absolute(claim: Claim) -> bool:
-    """Whether the claim is a figure tied to its data, rather than an ordering or an effect."""
-    assert claim.quantity is not None and claim.criterion is not None
-    tied = claim.criterion.kind in ("within", "within_percent", "between")
-    return tied or claim.quantity.kind == "value"
+_BY_PLACE: dict[Place, Decision] = {
+    "inside": Decision("reproduced", "inside"),
+    "outside": Decision("not reproduced", "outside"),
+    "across": Decision("inconclusive", "the interval reaches across"),
+}
 
 
-def accepted(claim: Claim) -> tuple[float, float]:
-    """The values that a criterion accepts, as an interval."""
-    criterion, reported = claim.criterion, claim.reported.value
-    assert criterion is not None and claim.quantity is not None
-    value = getattr(criterion, criterion.kind)
-    if criterion.kind in ("within", "within_percent"):
-        assert reported is not None
-        margin = value if criterion.kind == "within" else abs(reported) * value / 100
-        return reported - margin, reported + margin
-    if criterion.kind == "between":
-        return float(value[0]), float(value[1])
-    if criterion.kind == "equivalent":
-        centre = 1.0 if claim.quantity.kind == "ratio" else 0.0
-        return centre - value, centre + value
-    if criterion.kind in ("at_least", "greater_than"):
-        return float(value), math.inf
-    return -math.inf, float(value)
+def _run_by_run(claim: Claim, measured: Estimate) -> Decision:
+    """Of outcomes that do not vary or have two peaks: whether the typical run meets it."""
+    place, hits, runs, (low, high) = k_of_n(claim, measured)
+    share = f"{hits} of {runs} runs meet: {describe_criterion(claim)}"
+    interval = f"Clopper-Pearson {100 * low:.0f} to {100 * high:.0f} % of runs"
+    reason = f"{share} ({measured.note}; {interval})"
+    if place != "across" and met(claim, measured.value) != (place == "inside"):
+        place, reason = "across", f"the mean says otherwise than most runs: {reason}"
+    return Decision(_BY_PLACE[place].verdict, reason, runs_met=hits, share=(low, high))
 
 
-def _position(
-    measured: Estimate, low: float, high: float, strict: bool
-) -> Literal["inside", "outside", "across"]:
-    """Where the interval (or, without one, the value) lies relative to what is accepted."""
-    bottom = measured.value if measured.low is None else measured.low
-    top = measured.value if measured.high is None else measured.high
-    if (low < bottom and top < high) or (not strict and low <= bottom and top <= high):
-        return "inside"
-    if top < low or bottom > high or (strict and (top <= low or bottom >= high)):
-        return "outside"
-    return "across"
-
-
-def describe_criterion(claim: Claim) -> str:
-    """The criterion in words, with numbers."""
-    criterion: Criterion | None = claim.criterion
-    if criterion is None:
-        return ""
-    value = getattr(criterion, criterion.kind)
-    reported = claim.reported.value
-    if criterion.kind == "within":
-        return f"within {digits(value)} of {digits(reported)}"
-    if criterion.kind == "within_percent":
-        return f"within {digits(value)} % of {digits(reported)}"
-    if criterion.kind == "between":
-        return f"between {digits(value[0])} and {digits(value[1])}"
-    words = {"equivalent": "no effect beyond ±", "at_least": "at least ", "at_most": "at most "}
-    words_before = words.get(criterion.kind, criterion.kind.replace("_", " ") + " ")
-    return f"{words_before}{digits(value)}"
-
-
-def digits(value: float | None) -> str:
-    """A number that an author wrote down, with every digit: 1040902, not 1.0409e+06."""
-    return "—" if value is None else f"{value:.15g}"
-
-
-def describe_quantity(quantity: Quantity) -> str:
-    """The quantity as a short formula."""
-    names = [o.variant + (f" ({o.metric})" if o.metric else "") for o in quantity.operands]
-    sign = {"difference": " − ", "ratio": " / ", "relative_change": " relative to "}
-    over = quantity.over_seeds if isinstance(quantity.over_seeds, str) else "share"
-    prefix = "" if over == "mean" else f"{over} "
-    body = sign.get(quantity.kind, "").join(names)
-    if quantity.kind in ("slope", "monotonic"):
-        prefix = f"{quantity.kind.replace('monotonic', 'rank correlation')} of "
-    return f"{prefix}{quantity.metric}: {body}"
+def _replication(claim: Claim, measured: Estimate) -> Decision:
+    """Whether the mean is what a replication gives, and how sharp that question is."""
+    place, expected = replicated(claim, measured)
+    ends = f"{expected.low:.4g} to {expected.high:.4g}, ± {expected.width:.2g} reported std"
+    if place == "across":
+        reason = f"inside, but beyond ± {TOO_WIDE:g} std the prediction interval says nothing"
+        return Decision("inconclusive", f"{reason} ({ends})")
+    where = f"{place} the prediction interval of a replication"
+    return Decision(_BY_PLACE[place].verdict, f"{where} ({ends})")

@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.judging.verdicts import JUDGEMENTS, Verdict, accepted
+from harness.judging.criteria import accepted
+from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.report.curves import Line, Panel
 from harness.report.leaderboard import PaperResults
 from harness.report.rows import measured, reported

@@ -206,7 +206,7 @@ def shown_path(path: Path) -> str:
 def measured_cells(paper: Paper, records: Sequence[Record]) -> list[Cell]:
     """Mean and interval over whole seeds of every metric that any trial reports."""
     folds = {name: len(plan.folds(paper, name)) for name in paper.datasets}
-    found = Measurements(records, paper.metrics, folds)
+    found = Measurements(records, paper.metrics, folds, *plan.certainties(paper))
     reported: dict[tuple[str, str], dict[str, None]] = {}
     protocols: dict[tuple[str, str], str] = {}
     for record in records:
@@ -223,7 +223,8 @@ def measured_cells(paper: Paper, records: Sequence[Record]) -> list[Cell]:
                 except Unmeasured:
                     continue
                 kind = plan.evidence(paper, dataset, protocols[variant, dataset])
-                value = estimate(list(seeds.values()))
+                overlap = found.overlap.get(dataset, 0.0)
+                value = estimate(list(seeds.values()), overlap=overlap)
                 cells.append(Cell(variant, dataset, metric, value, kind))
     return cells
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from harness.judging.verdicts import JUDGEMENTS, Verdict, accepted
+from harness.judging.criteria import accepted
+from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.report.curves import Panel
 from harness.report.figures import (
     LINE_COLOURS,

@@ -10,24 +10,55 @@ from harness.specs.types import Key, Strict
 
 
 class Reported(Strict):
-    """What the paper states: a figure with its unit, or in words where it gives none."""
+    """What the paper states: a figure with its unit, or in words where it gives none.
+
+    ``std`` over ``n`` runs where the paper gives them (the standard deviation, not its error). A
+    figure that was read from a plot has the ``error`` of that reading, in the unit.
+    """
 
     value: float | None = None
     unit: str = ""
     text: str = ""
+    std: float | None = Field(default=None, gt=0)
+    n: int | None = Field(default=None, ge=2)
+    read_from: Literal["plot"] | None = None
+    error: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _says_something(self) -> Reported:
         if self.value is None and not self.text:
             raise ValueError("give the reported value, or text where the paper gives no figure")
+        if (self.std is None) != (self.n is None):
+            raise ValueError("std and n go together: the spread of how many runs")
+        if (self.read_from is None) != (self.error is None):
+            raise ValueError("read_from: plot and error go together: how well it can be read")
+        if self.value is None and (self.std or self.error):
+            raise ValueError("std, n and error belong to a reported value")
         return self
 
 
+How = Literal["paper", "official code", "official log", "quoted"]
+NOBODY = ("study notes", "notes quoting", "anonymous", "machine-written", "second hand")
+
+
 class Source(Strict):
-    """Where in the paper the claim stands, and where it was seen."""
+    """Where in the paper the claim stands, and where it was seen.
+
+    ``how`` says what was looked at: the paper itself, its authors' code or log, or somebody who
+    quotes it. A reader can find ``seen_in`` by its title or address, or it is ``untraceable``.
+    """
 
     where: str = Field(min_length=2)
     seen_in: str = Field(min_length=2)
+    how: How | None = None
+    untraceable: bool = False
+
+    @model_validator(mode="after")
+    def _admits_what_cannot_be_found(self) -> Source:
+        vague = next((words for words in NOBODY if words in self.seen_in.lower()), None)
+        if vague and not self.untraceable:
+            raise ValueError(f"{vague!r} cannot be looked up: say untraceable: true")
+        return self
 
 
 class Operand(Strict):
@@ -60,7 +91,20 @@ class Share(Strict):
         return self
 
 
-OverSeeds = Literal["mean", "median", "best", "worst"] | Share
+class Extreme(Strict):
+    """The best (or worst) of this many runs, as papers report 'best of 40 runs'."""
+
+    best: int | None = Field(default=None, ge=2)
+    worst: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _one(self) -> Extreme:
+        if (self.best is None) == (self.worst is None):
+            raise ValueError("give best or worst, with the number of runs")
+        return self
+
+
+OverSeeds = Literal["mean", "median", "best", "worst"] | Share | Extreme
 
 
 class _Quantity(Strict):
@@ -176,7 +220,8 @@ class Criterion(Strict):
     """What must hold of the quantity: exactly one of the keys.
 
     ``within`` is an absolute and ``within_percent`` a relative distance from the reported value;
-    ``equivalent`` is the margin around no effect (0, or 1 for a ratio).
+    ``equivalent`` is the margin around no effect (0, or 1 for a ratio); ``replicates`` asks for
+    what a replication of the reported mean ± std over n runs would give.
     """
 
     within: float | None = Field(default=None, ge=0)
@@ -187,6 +232,7 @@ class Criterion(Strict):
     less_than: float | None = None
     between: tuple[float, float] | None = None
     equivalent: float | None = Field(default=None, gt=0)
+    replicates: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Criterion:
@@ -206,23 +252,35 @@ class Control(Strict):
     """A variant in which the claimed mechanism is destroyed.
 
     Its metric must be lower (higher) than that of the quantity's ``of``, by more than ``by``
-    in the metric's unit; otherwise the claim is inconclusive, whatever was measured.
+    in the metric's unit; otherwise the claim is inconclusive, whatever was measured. ``without``
+    names what is destroyed, for 'the effect survives … without order'.
     """
 
     variant: Key
     must_be: Literal["lower", "higher"]
     by: float = Field(default=0.0, ge=0)
     metric: str | None = None
+    without: str = ""
 
 
 class Claim(Strict):
-    """A statement of the paper with the quantity that tests it and the criterion it must meet."""
+    """A statement of the paper with the quantity that tests it and the criterion it must meet.
+
+    ``mechanism`` marks a statement that says why: its criterion must fail with the control in the
+    place of ``of``, and ``no_control`` says why there can be none. ``null`` are variants on which
+    the criterion must fail (chance, a constant, the model without the idea). ``by`` is whose
+    claim it is.
+    """
 
     id: Key
     statement: str = Field(min_length=5)
+    by: Literal["paper", "authors", "others", "us"] = "paper"
+    mechanism: bool = False
     quantity: Quantity | None = None
     criterion: Criterion | None = None
     control: Control | None = None
+    no_control: str = ""
+    null: list[Key] = []
     reported: Reported
     source: Source
     not_run: str = ""
@@ -236,4 +294,17 @@ class Claim(Strict):
         needs_value = self.criterion is not None and self.criterion.kind.startswith("within")
         if needs_value and self.reported.value is None:
             raise ValueError("criterion within needs reported: {value: …}")
+        if self.criterion is not None and self.criterion.replicates and not self.reported.std:
+            raise ValueError("criterion replicates needs reported: {value: …, std: …, n: …}")
+        return self
+
+    @model_validator(mode="after")
+    def _mechanism_has_a_control(self) -> Claim:
+        if self.control and self.no_control:
+            raise ValueError("no_control says why there is no control, and there is one")
+        if self.mechanism and not (self.control or self.no_control or self.not_run):
+            raise ValueError(
+                "a claim about a mechanism has a control in which the mechanism is destroyed, "
+                "or no_control with the reason why there can be none"
+            )
         return self

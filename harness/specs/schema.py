@@ -37,6 +37,9 @@ class Dataset(Strict):
     ``class_path`` names a callable that returns :class:`harness.loading.splits.Splits` (or any
     object with ``dims``). It gets ``root`` (the folder of ``source``) and ``seed`` when its
     signature has parameters of these names. Without ``class_path`` the procedure needs no data.
+    ``test_over_train`` is the ratio of their numbers of examples where folds (or, without folds,
+    seeds) are different splits of the same examples: their training sets overlap, and intervals
+    are those of the corrected resampled t-test.
     """
 
     label: str
@@ -46,6 +49,7 @@ class Dataset(Strict):
     evidence: Literal["paper", "stand-in"] = "paper"
     stands_in_for: list[Key] = []
     folds: dict[str, list[Any]] = Field(default={}, max_length=1)
+    test_over_train: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _stand_in_names_what_it_replaces(self) -> Dataset:

@@ -141,6 +141,9 @@ class _Checks:
                     yield self._unknown([*where, "quantity"], "metric", metric, known)
         if claim.control and claim.control.variant not in variants:
             yield self._unknown([*where, "control"], "variant", claim.control.variant, variants)
+        for name in claim.null:
+            if name not in variants:
+                yield self._unknown([*where, "null"], "variant", name, variants)
         if "recalled" in f"{claim.source.where} {claim.source.seen_in}".lower():
             yield self._problem([*where, "source"], "a recalled figure is not a claim")
 
@@ -243,6 +246,7 @@ class _Checks:
             if claim.control:
                 metric = claim.control.metric or pairs[0][1]
                 pairs.append((claim.control.variant, metric))
+            pairs += [(variant, pairs[0][1]) for variant in claim.null]
             for variant, metric in pairs:
                 if variant not in produced:
                     yield self._problem(["claims", index], f"no tier runs {variant!r}")

@@ -1,0 +1,281 @@
+"""What else must hold before a claim is reproduced: its control, its null models, its operands.
+
+All of them ask whether the criterion shows what it seems to: whether it fails where the mechanism
+is destroyed or the idea is missing, and whether both sides of a difference are what they should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.judging.criteria import digits, is_absolute, k_of_n, no_effect, place_of
+from harness.judging.effects import Proportion, removed
+from harness.judging.quantities import (
+    BySeed,
+    Measurements,
+    Unmeasured,
+    broadcast,
+    measure,
+    per_seed,
+)
+from harness.judging.statistics import Estimate, clopper_pearson, estimate
+from harness.records import Measured
+from harness.specs.claims import Claim, Difference, Quantity, Share
+from harness.specs.schema import Paper
+from harness.specs.types import Evidence
+
+COMPARISONS = ("difference", "ratio", "relative_change")
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """How a control behaved.
+
+    ``met`` says whether the criterion still holds with the control in the operand's place
+    (``None``: not measured), ``left`` how large the effect then is, and ``share`` how much of it
+    the control takes away.
+    """
+
+    behaves: bool
+    words: str
+    met: bool | None = None
+    left: float | None = None
+    share: Proportion | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A claim with the measurements it is judged on."""
+
+    claim: Claim
+    quantity: Quantity
+    datasets: list[str]
+    found: Measurements
+    unit: str
+
+    def measure(self, quantity: Quantity) -> Estimate:
+        return measure(quantity, self.datasets, self.found)
+
+
+def in_place(quantity: Quantity, variant: str) -> Quantity:
+    """The quantity with another variant wherever that of ``of`` stands."""
+    swapped = {}
+    for name in ("of", "from_", "to"):
+        operand = getattr(quantity, name, None)
+        if operand is not None and operand.variant == quantity.of.variant:
+            swapped[name] = operand.model_copy(update={"variant": variant})
+    return quantity.model_copy(update=swapped)
+
+
+def control(scene: Scene, measured: Estimate, unit: str) -> Controlled | None:
+    """Whether the control behaves, and what it leaves of the effect.
+
+    Args:
+        measured: the claim's own quantity.
+        unit: of the control's distance.
+    """
+    claim = scene.claim
+    if claim.control is None:
+        return None
+    behaves, words = _distance(scene, unit)
+    swapped = in_place(scene.quantity, claim.control.variant)
+    try:
+        left = scene.measure(swapped)
+    except Unmeasured as missing:
+        return Controlled(behaves, f"{words}; with it in place: {missing}")
+    met = _fulfils(claim, left) == "inside"
+    share = _removed(scene, swapped)
+    without = claim.control.without
+    how = f"without {without}" if without else f"with {claim.control.variant}"
+    return Controlled(
+        behaves, f"{words}; {_left(scene, measured, left, share, met, how)}", met, left.value, share
+    )
+
+
+def _left(
+    scene: Scene, measured: Estimate, left: Estimate, share: Proportion | None, met: bool, how: str
+) -> str:
+    """``the effect survives: 30.8 of 33.6 points without order (8 % removed [2, 15])``."""
+    if share is None:
+        fate = "is still met" if met else "fails"
+        return f"the criterion {fate} {how}: {left.value:.3g} {scene.unit}".rstrip()
+    none = no_effect(scene.quantity)
+    whole, rest = measured.value - none, left.value - none
+    amount = f"{rest:.3g} of {whole:.3g} {scene.unit}".rstrip()
+    fate = "the effect survives" if met else "what is left of the effect"
+    text = f"{fate}: {amount} {how} ({100 * share.value:.0f} % removed"
+    if share.low is not None and share.high is not None:
+        text += f" [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+    return text + ")"
+
+
+def _removed(scene: Scene, swapped: Quantity) -> Proportion | None:
+    """The share of the effect that is gone, of seeds that both have."""
+    if scene.quantity.kind not in COMPARISONS or scene.quantity.over_seeds != "mean":
+        return None
+    if scene.claim.criterion and scene.claim.criterion.equivalent:
+        return None
+    none = no_effect(scene.quantity)
+    whole, rest = _both(scene, swapped)
+    seeds = [seed for seed in whole if seed in rest]
+    if not seeds:
+        return None
+    return removed([whole[s].value - none for s in seeds], [rest[s].value - none for s in seeds])
+
+
+def _both(scene: Scene, swapped: Quantity) -> tuple[BySeed, BySeed]:
+    """Both quantities seed by seed; an exact one is compared with every seed of the other."""
+    whole = per_seed(scene.quantity, scene.datasets, scene.found)
+    return broadcast(whole, per_seed(swapped, scene.datasets, scene.found))
+
+
+def _distance(scene: Scene, unit: str) -> tuple[bool, str]:
+    """Whether the control's metric is clearly lower (higher), and by how much."""
+    control, quantity = scene.claim.control, scene.quantity
+    assert control is not None
+    metric = control.metric or quantity.of.metric or quantity.metric
+    gap = Difference.model_validate(
+        {
+            "difference": metric,
+            "of": {"variant": quantity.of.variant, "on": quantity.of.on},
+            "from": {"variant": control.variant, "on": quantity.of.on},
+            "on": quantity.on,
+        }
+    )
+    try:
+        found = scene.measure(gap)
+    except Unmeasured as missing:
+        return False, f"the control was not measured: {missing}"
+    shown = _gap_in_words(control.variant, found, unit)
+    sign = 1.0 if control.must_be == "lower" else -1.0
+    ends = [sign * end for end in (found.low, found.high) if end is not None]
+    if found.k_of_n:
+        hits = sum(sign * value > control.by for value in found.values)
+        if clopper_pearson(hits, len(found.values))[0] > 0.5:
+            return True, f"control: {shown} ({found.note})"
+    elif len(ends) == 2 and min(ends) > control.by:
+        return True, f"control: {shown}"
+    if not ends:
+        return False, f"the control cannot be judged ({found.note}): {shown}"
+    margin = f" by more than {digits(control.by)}" if control.by else ""
+    return False, f"the control is not clearly {control.must_be}{margin}: {shown}"
+
+
+def _gap_in_words(control: str, gap: Estimate, unit: str) -> str:
+    """How far the control lies below or above what it controls, both ends in that direction."""
+    below = gap.value > 0
+    text = f"{control} is {abs(gap.value):.3g} {unit} ".replace("  ", " ")
+    text += "lower" if below else "higher"
+    if gap.low is not None and gap.high is not None:
+        low, high = (gap.low, gap.high) if below else (-gap.high, -gap.low)
+        text += f" [{low:.3g}, {high:.3g}]"
+    return text
+
+
+def null_that_passes(scene: Scene) -> str:
+    """Why the criterion shows nothing: a null model that meets it; empty where all fail.
+
+    A null model fails where its interval lies outside the criterion, or where the interval
+    reaches across and the claim's own quantity is clearly another one, seed by seed.
+    """
+    for variant in scene.claim.null:
+        swapped = in_place(scene.quantity, variant)
+        try:
+            null = scene.measure(swapped)
+            place = _fulfils(scene.claim, null)
+            if place == "inside":
+                return f"the criterion is met by the null model {variant} ({null.value:.3g})"
+            if place == "across" and not _told_apart(scene, swapped):
+                return f"the null model {variant} does not clearly fail the criterion"
+        except Unmeasured as missing:
+            return f"the null model {variant} was not measured: {missing}"
+    return ""
+
+
+def _told_apart(scene: Scene, swapped: Quantity) -> bool:
+    if isinstance(scene.quantity.over_seeds, Share):
+        return False
+    own, null = _both(scene, swapped)
+    gaps = [Measured(value=own[s].value - null[s].value) for s in own if s in null]
+    found = estimate(gaps) if gaps else None
+    if found is None or found.low is None or found.high is None:
+        return False
+    return found.low > 0 or found.high < 0
+
+
+def _fulfils(claim: Claim, measured: Estimate) -> str:
+    """Like :func:`place_of`; of outcomes that are judged run by run, what most of them do."""
+    if not measured.k_of_n:
+        if measured.low is None and measured.high is None:
+            return "across"
+        return place_of(claim, measured)
+    _, hits, n, _ = k_of_n(claim, measured)
+    return "inside" if 2 * hits > n else "across" if hits else "outside"
+
+
+def operand_that_misses(scene: Scene, paper: Paper, measured: Estimate, evidence: Evidence) -> str:
+    """Which operand clearly misses the figure that the paper reports of it; empty if none.
+
+    The figures are those of the spec's other claims: a ``value`` of the operand's variant in the
+    same unit, on the same data. Under the paper's protocol its interval lies outside what that
+    claim accepts. Under a reduced one all figures shift, and only a miss by more than half of the
+    measured difference counts: then the miss may be the difference.
+    """
+    if scene.quantity.kind not in COMPARISONS or evidence == "stand-in":
+        return ""
+    for operand in scene.quantity.operands:
+        metric = operand.metric or scene.quantity.metric
+        for dataset in scene.datasets:
+            place = operand.on or dataset
+            for claim in _figures(paper, operand.variant, metric, place):
+                if text := _misses(scene, claim, place, measured, evidence):
+                    return text
+    return ""
+
+
+def _figures(paper: Paper, variant: str, metric: str, dataset: str) -> list[Claim]:
+    """Claims that give a figure of this variant on this data, in the metric's unit."""
+
+    def unit(name: str) -> str | None:
+        return paper.metrics[name].unit if name in paper.metrics else None
+
+    found = []
+    for claim in paper.claims:
+        quantity = claim.quantity
+        if quantity is None or quantity.kind != "value" or claim.reported.value is None:
+            continue
+        own = quantity.of
+        same = own.variant == variant and dataset in ([own.on] if own.on else quantity.datasets)
+        if same and unit(own.metric or quantity.metric) == unit(metric) and _tied(claim):
+            found.append(claim)
+    return found
+
+
+def _tied(claim: Claim) -> bool:
+    assert claim.criterion is not None
+    return is_absolute(claim) and claim.criterion.kind in (
+        "within",
+        "within_percent",
+        "between",
+        "replicates",
+    )
+
+
+def _misses(
+    scene: Scene, claim: Claim, dataset: str, measured: Estimate, evidence: Evidence
+) -> str:
+    assert claim.quantity is not None and claim.reported.value is not None
+    try:
+        own = measure(claim.quantity, [dataset], scene.found)
+    except Unmeasured:
+        return ""
+    if evidence == "paper":
+        missed = place_of(claim, own) == "outside"
+    else:
+        effect = abs(measured.value - no_effect(scene.quantity))
+        off = abs(own.value - claim.reported.value)
+        missed = scene.quantity.kind == "difference" and off > effect / 2
+    if not missed:
+        return ""
+    figure = f"{own.value:.3g} where {digits(claim.reported.value)} is reported"
+    return f"{claim.quantity.of.variant} misses its own figure: {figure} ({claim.id})"
