@@ -76,7 +76,7 @@ def paper(spec: Paper) -> Any:
     from rich.padding import Padding
     from rich.text import Text
 
-    from harness.judging.verdicts import digits
+    from harness.judging.criteria import digits
     from harness.report.grids import Grid
 
     head = Text.assemble((spec.title, "bold"), f" ({spec.year}), {', '.join(spec.authors)}")

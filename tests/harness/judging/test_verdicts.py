@@ -1,4 +1,4 @@
-"""Quantities, criteria, evidence and controls, from hand-made records."""
+"""Quantities, criteria, evidence and what is missing, from hand-made records."""
 
 from __future__ import annotations
 
@@ -8,112 +8,17 @@ import math
 import pytest
 from scipy import stats
 
-from harness import plan
 from harness.judging.criteria import accepted, describe_criterion
 from harness.judging.quantities import fit_slope, rank_correlation
 from harness.judging.verdicts import judge
-from harness.records import Measured, Provenance, Record, Resources, Series
+from harness.records import Measured, Series
 from harness.specs import catalog
 from harness.specs.claims import Claim
-from harness.specs.schema import Paper
-
-BASE = {
-    "key": "toy",
-    "title": "Toy",
-    "authors": ["A"],
-    "year": 2020,
-    "task": "t",
-    "summary": "s",
-    "metrics": {
-        "acc": {"label": "accuracy", "unit": "%", "scale": 100, "better": "higher"},
-        "loss": {"label": "loss", "better": "lower"},
-        "curve": {"label": "a series"},
-    },
-    "datasets": {
-        "paper-set": {"label": "p"},
-        "other-set": {"label": "o"},
-        "proxy": {
-            "label": "s",
-            "evidence": "stand-in",
-            "stands_in_for": ["paper-set", "other-set"],
-        },
-    },
-    "procedure": {"class_path": "experiments.toy.parts.Behave"},
-    "variants": {name: {"label": name, "role": "paper"} for name in ("a", "b", "ctl")},
-    "tiers": {
-        name: {"description": "d", "protocol": protocol, "datasets": ["paper-set"], "seeds": 5}
-        for name, protocol in (("cpu", "reduced"), ("full", "paper"))
-    },
-    "claims": [],
-}
-
-
-def paper(claim: dict, **changes) -> Paper:
-    spec = copy.deepcopy(BASE)
-    spec.update(changes)
-    base = {
-        "id": "c",
-        "statement": "it holds",
-        "reported": {"value": 90.0, "unit": "%"},
-        "source": {"where": "T1", "seen_in": "arXiv"},
-    }
-    return Paper.model_validate({**spec, "claims": [{**base, **claim}]})
-
-
-def record(
-    spec: Paper,
-    tier: str,
-    variant: str,
-    dataset: str,
-    seed: int,
-    metrics=None,
-    series=None,
-    fold=None,
-) -> Record:
-    settings = plan.settings(spec, tier, variant, dataset)
-    trial = plan.make_trial(spec, tier, variant, dataset, fold or {}, seed, settings)
-    return Record(
-        trial=trial.id,
-        paper="toy",
-        tier=tier,
-        variant=variant,
-        dataset=dataset,
-        fold=fold or {},
-        seed=seed,
-        protocol=trial.protocol,
-        status="done",
-        metrics={
-            k: v if isinstance(v, Measured) else Measured(value=v)
-            for k, v in (metrics or {}).items()
-        },
-        series=series or {},
-        provenance=Provenance(code=trial.code, data=""),
-        resources=Resources(started="", ended="", seconds=1),
-    )
-
-
-def table(spec: Paper, tier: str, dataset: str, **variants: list[float]) -> list[Record]:
-    return [
-        record(spec, tier, variant, dataset, seed, {"acc": value})
-        for variant, values in variants.items()
-        for seed, value in enumerate(values)
-    ]
-
 
 VALUE = {"quantity": {"value": "acc", "of": "a", "on": "paper-set"}}
 GAP = {"quantity": {"difference": "acc", "of": "a", "from": "b", "on": "paper-set"}}
 A = [0.90, 0.91, 0.92, 0.90, 0.91]
 B = [0.85, 0.86, 0.88, 0.84, 0.85]
-
-
-@pytest.fixture(autouse=True)
-def _toy(project) -> None:
-    """Class paths of these specs resolve in the toy project."""
-
-
-def one(spec: Paper, tier: str, records: list[Record]):
-    (verdict,) = judge(spec, tier, records)
-    return verdict
 
 
 @pytest.mark.parametrize(
@@ -129,59 +34,59 @@ def one(spec: Paper, tier: str, records: list[Record]):
         ({"between": [89, 93]}, "reproduced"),
     ],
 )
-def test_an_interval_is_held_against_the_criterion(criterion, verdict) -> None:
-    spec = paper({**VALUE, "criterion": criterion})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A))
+def test_an_interval_is_held_against_the_criterion(made, criterion, verdict) -> None:
+    spec = made.paper({**VALUE, "criterion": criterion})
+    found = made.judged(spec, "full", a=A)
     assert (found.verdict, found.evidence, found.n) == (verdict, "paper", 5)
     low, high = stats.ttest_1samp([100 * x for x in A], 0).confidence_interval()
     assert (found.ci_low, found.ci_high) == (pytest.approx(low), pytest.approx(high))
     assert found.unit == "%"
 
 
-def test_a_missed_figure_under_a_reduced_protocol_is_inconclusive() -> None:
-    spec = paper({**VALUE, "criterion": {"at_most": 80}})
-    assert one(spec, "full", table(spec, "full", "paper-set", a=A)).verdict == "not reproduced"
-    reduced = one(spec, "cpu", table(spec, "cpu", "paper-set", a=A))
+def test_a_missed_figure_under_a_reduced_protocol_is_inconclusive(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"at_most": 80}})
+    assert made.judged(spec, "full", a=A).verdict == "not reproduced"
+    reduced = made.judged(spec, "cpu", a=A)
     assert (reduced.verdict, reduced.evidence) == ("inconclusive", "reduced")
     assert "reduced" in reduced.reason
 
 
-def test_a_figure_on_stand_in_data_is_shown_and_not_compared() -> None:
-    spec = paper({**VALUE, "criterion": {"within": 50}})
-    found = one(spec, "full", table(spec, "full", "proxy", a=A))
+def test_a_figure_on_stand_in_data_is_shown_and_not_compared(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"within": 50}})
+    found = made.one(spec, "full", made.table(spec, "full", "proxy", a=A))
     assert (found.verdict, found.evidence) == ("not comparable", "stand-in")
     assert found.measured == pytest.approx(90.8)
 
 
-def test_an_ordering_on_stand_in_data_is_judged() -> None:
-    spec = paper({**GAP, "criterion": {"greater_than": 0}})
-    found = one(spec, "full", table(spec, "full", "proxy", a=A, b=B))
+def test_an_ordering_on_stand_in_data_is_judged(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
+    found = made.one(spec, "full", made.table(spec, "full", "proxy", a=A, b=B))
     assert (found.verdict, found.evidence, found.unit) == ("reproduced", "stand-in", "points")
-    worse = one(spec, "full", table(spec, "full", "proxy", a=B, b=A))
+    worse = made.one(spec, "full", made.table(spec, "full", "proxy", a=B, b=A))
     assert worse.verdict == "not reproduced"
 
 
-def test_differences_are_paired_by_seed() -> None:
-    spec = paper({**GAP, "criterion": {"greater_than": 0}})
+def test_differences_are_paired_by_seed(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
     near = [x - 0.01 - 1e-5 * i for i, x in enumerate(A)]
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A, b=near))
+    found = made.judged(spec, "full", a=A, b=near)
     assert found.ci_high - found.ci_low < 0.01, "the seeds' common spread cancels"
-    short = one(spec, "full", table(spec, "full", "paper-set", a=A, b=B[:3]))
+    short = made.judged(spec, "full", a=A, b=B[:3])
     assert short.n == 3
 
 
-def test_an_exact_side_is_compared_with_every_seed() -> None:
-    spec = paper({**GAP, "criterion": {"greater_than": 0}})
-    records = table(spec, "full", "paper-set", a=A)
+def test_an_exact_side_is_compared_with_every_seed(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
+    records = made.table(spec, "full", "paper-set", a=A)
     bound = Measured(value=0.9, exact=True)
-    records.append(record(spec, "full", "b", "paper-set", 0, {"acc": bound}))
-    found = one(spec, "full", records)
+    records.append(made.record(spec, "full", "b", "paper-set", 0, {"acc": bound}))
+    found = made.one(spec, "full", records)
     assert found.n == 5 and found.measured == pytest.approx(0.8)
 
 
-def test_a_single_seed_never_convinces() -> None:
-    spec = paper({**GAP, "criterion": {"greater_than": 0}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A[:1], b=B[:1]))
+def test_a_single_seed_never_convinces(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
+    found = made.judged(spec, "full", a=A[:1], b=B[:1])
     assert found.verdict == "inconclusive" and "single seed" in found.reason
 
 
@@ -194,60 +99,60 @@ def test_a_single_seed_never_convinces() -> None:
         ([], "inconclusive"),
     ],
 )
-def test_a_control_that_does_not_behave_spoils_the_claim(control, verdict) -> None:
-    spec = paper(
+def test_a_control_that_does_not_behave_spoils_the_claim(made, control, verdict) -> None:
+    spec = made.paper(
         {
             **GAP,
             "criterion": {"greater_than": 0},
             "control": {"variant": "ctl", "must_be": "lower", "by": 5},
         }
     )
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A, b=B, ctl=control))
+    found = made.judged(spec, "full", a=A, b=B, ctl=control)
     assert found.verdict == verdict
     assert "control" in found.control
 
 
-def test_a_good_control_does_not_save_a_claim() -> None:
-    spec = paper(
+def test_a_good_control_does_not_save_a_claim(made) -> None:
+    spec = made.paper(
         {
             **GAP,
             "criterion": {"greater_than": 0},
             "control": {"variant": "ctl", "must_be": "lower"},
         }
     )
-    records = table(spec, "full", "paper-set", a=B, b=A, ctl=[0.1] * 5)
-    assert one(spec, "full", records).verdict == "not reproduced"
+    records = made.table(spec, "full", "paper-set", a=B, b=A, ctl=[0.1] * 5)
+    assert made.one(spec, "full", records).verdict == "not reproduced"
 
 
-def test_no_effect_within_a_margin() -> None:
-    spec = paper({**GAP, "criterion": {"equivalent": 1}})
-    same = table(spec, "full", "paper-set", a=A, b=[x - 1e-4 * i for i, x in enumerate(A)])
-    assert one(spec, "full", same).verdict == "reproduced"
-    other = table(spec, "full", "paper-set", a=A, b=B)
-    assert one(spec, "full", other).verdict == "not reproduced"
+def test_no_effect_within_a_margin(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"equivalent": 1}})
+    same = made.table(spec, "full", "paper-set", a=A, b=[x - 1e-4 * i for i, x in enumerate(A)])
+    assert made.one(spec, "full", same).verdict == "reproduced"
+    other = made.table(spec, "full", "paper-set", a=A, b=B)
+    assert made.one(spec, "full", other).verdict == "not reproduced"
 
 
-def test_ratio_and_relative_change() -> None:
+def test_ratio_and_relative_change(made) -> None:
     quantity = {"ratio": "acc", "of": "a", "to": "b", "on": "paper-set"}
-    spec = paper({"quantity": quantity, "criterion": {"at_least": 1.05}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=[0.9, 0.8], b=[0.45, 0.4]))
+    spec = made.paper({"quantity": quantity, "criterion": {"at_least": 1.05}})
+    found = made.judged(spec, "full", a=[0.9, 0.8], b=[0.45, 0.4])
     assert (found.measured, found.unit) == (pytest.approx(2.0), "×")
     quantity = {"relative_change": "acc", "of": "a", "from": "b", "on": "paper-set"}
-    spec = paper({"quantity": quantity, "criterion": {"at_least": 90}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=[0.9, 0.8], b=[0.45, 0.4]))
+    spec = made.paper({"quantity": quantity, "criterion": {"at_least": 90}})
+    found = made.judged(spec, "full", a=[0.9, 0.8], b=[0.45, 0.4])
     assert (found.measured, found.unit) == (pytest.approx(100.0), "%")
 
 
-def test_a_fitted_exponent_is_recovered() -> None:
+def test_a_fitted_exponent_is_recovered(made) -> None:
     xs = [1.0, 2, 4, 8, 16]
-    spec = paper(
+    spec = made.paper(
         {
             "quantity": {"slope": "curve", "of": "a", "on": "paper-set"},
             "criterion": {"between": [-0.6, -0.4]},
         }
     )
     records = [
-        record(
+        made.record(
             spec,
             "full",
             "a",
@@ -257,11 +162,11 @@ def test_a_fitted_exponent_is_recovered() -> None:
         )
         for seed, k in enumerate((1.0, 2.0, 3.0))
     ]
-    found = one(spec, "full", records)
+    found = made.one(spec, "full", records)
     assert found.measured == pytest.approx(-0.5) and found.verdict == "reproduced"
 
 
-def test_a_single_fit_brings_its_own_error_where_nothing_else_varies() -> None:
+def test_a_single_fit_brings_its_own_error_where_nothing_else_varies(made) -> None:
     """Of a deterministic variant: Student's t with points − 2. A trained one has other seeds."""
     xs, ys = [1.0, 2, 4, 8], [1.0, 0.8, 0.45, 0.38]
     claim = {
@@ -269,23 +174,25 @@ def test_a_single_fit_brings_its_own_error_where_nothing_else_varies() -> None:
         "criterion": {"less_than": 0},
     }
     series = {"curve": Series(over="n", x=xs, y=ys)}
-    exact = {**BASE["variants"], "a": {"label": "a", "role": "paper", "deterministic": True}}
-    spec = paper(claim, variants=exact)
-    found = one(spec, "full", [record(spec, "full", "a", "paper-set", 0, series=series)])
+    exact = {**made.BASE["variants"], "a": {"label": "a", "role": "paper", "deterministic": True}}
+    spec = made.paper(claim, variants=exact)
+    found = made.one(spec, "full", [made.record(spec, "full", "a", "paper-set", 0, series=series)])
     line = stats.linregress([math.log(x) for x in xs], [math.log(y) for y in ys])
     end = line.slope + stats.t.ppf(0.975, 2) * line.stderr
     assert found.ci_high == pytest.approx(end) and found.verdict == "reproduced"
-    trained = paper(claim)
-    alone = one(trained, "full", [record(trained, "full", "a", "paper-set", 0, series=series)])
+    trained = made.paper(claim)
+    alone = made.one(
+        trained, "full", [made.record(trained, "full", "a", "paper-set", 0, series=series)]
+    )
     assert (alone.ci_high, alone.verdict) == (None, "inconclusive")
 
 
-def test_a_slope_is_that_of_the_shown_figures() -> None:
+def test_a_slope_is_that_of_the_shown_figures(made) -> None:
     """A series in % that rises from 10 to 30 over two steps has slope 10, not 0.1."""
     quantity = {"slope": "acc", "of": "a", "on": "paper-set", "axes": "linear"}
-    spec = paper({"quantity": quantity, "criterion": {"at_least": 9}})
+    spec = made.paper({"quantity": quantity, "criterion": {"at_least": 9}})
     series = {"acc": Series(over="n", x=[1.0, 2, 3], y=[0.1, 0.2, 0.3])}
-    found = one(spec, "full", [record(spec, "full", "a", "paper-set", 0, series=series)])
+    found = made.one(spec, "full", [made.record(spec, "full", "a", "paper-set", 0, series=series)])
     assert found.measured == pytest.approx(10)
 
 
@@ -304,107 +211,107 @@ def test_a_constant_series_has_no_slope() -> None:
     assert fit_slope(series) == Measured(value=0.0)
 
 
-def test_monotonic_series() -> None:
-    spec = paper(
+def test_monotonic_series(made) -> None:
+    spec = made.paper(
         {
             "quantity": {"monotonic": "curve", "of": "a", "on": "paper-set"},
             "criterion": {"at_least": 0.9},
         }
     )
     series = {"curve": Series(over="n", x=[1, 2, 3, 4], y=[1, 2, 3, 9])}
-    records = [record(spec, "full", "a", "paper-set", s, series=series) for s in (0, 1)]
-    assert one(spec, "full", records).measured == 1.0
+    records = [made.record(spec, "full", "a", "paper-set", s, series=series) for s in (0, 1)]
+    assert made.one(spec, "full", records).measured == 1.0
 
 
-def test_shares_of_runs_are_compared() -> None:
+def test_shares_of_runs_are_compared(made) -> None:
     quantity = {**GAP["quantity"], "over_seeds": {"share_above": 80}}
-    spec = paper({"quantity": quantity, "criterion": {"greater_than": 0}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=[0.9] * 12, b=[0.1] * 12))
+    spec = made.paper({"quantity": quantity, "criterion": {"greater_than": 0}})
+    found = made.judged(spec, "full", a=[0.9] * 12, b=[0.1] * 12)
     assert found.measured == 1.0 and found.verdict == "reproduced"
 
 
-def test_the_best_of_n_runs_is_judged_by_its_interval() -> None:
+def test_the_best_of_n_runs_is_judged_by_its_interval(made) -> None:
     quantity = {**VALUE["quantity"], "over_seeds": "best"}
-    spec = paper({"quantity": quantity, "criterion": {"at_least": 90}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A))
+    spec = made.paper({"quantity": quantity, "criterion": {"at_least": 90}})
+    found = made.judged(spec, "full", a=A)
     assert (found.measured, found.ci_low, found.ci_high) == (92.0, 91.0, None)
     assert found.verdict == "reproduced" and "best of 5 runs" in found.reason
-    spec = paper({"quantity": quantity, "criterion": {"within": 3}})
-    found = one(spec, "full", table(spec, "full", "paper-set", a=A))
+    spec = made.paper({"quantity": quantity, "criterion": {"within": 3}})
+    found = made.judged(spec, "full", a=A)
     assert found.verdict == "inconclusive", "how good the best of 5 can be is not known"
 
 
-def test_best_is_compared_with_the_best_of_as_many() -> None:
+def test_best_is_compared_with_the_best_of_as_many(made) -> None:
     quantity = {**GAP["quantity"], "over_seeds": "best"}
-    spec = paper({"quantity": quantity, "criterion": {"greater_than": 0}})
-    unequal = one(spec, "full", table(spec, "full", "paper-set", a=A, b=B[:3]))
+    spec = made.paper({"quantity": quantity, "criterion": {"greater_than": 0}})
+    unequal = made.judged(spec, "full", a=A, b=B[:3])
     assert unequal.verdict == "inconclusive"
     assert "best of 5 runs against best of 3" in unequal.reason
 
 
-def test_folds_are_averaged_and_incomplete_seeds_left_out() -> None:
-    datasets = copy.deepcopy(BASE["datasets"])
+def test_folds_are_averaged_and_incomplete_seeds_left_out(made) -> None:
+    datasets = copy.deepcopy(made.BASE["datasets"])
     datasets["paper-set"]["folds"] = {"split": [1, 2]}
-    spec = paper({**VALUE, "criterion": {"within": 3}}, datasets=datasets)
+    spec = made.paper({**VALUE, "criterion": {"within": 3}}, datasets=datasets)
     rows = [(0, 1, 0.8), (0, 2, 1.0), (1, 1, 0.9), (1, 2, 0.92), (2, 1, 0.1)]
     records = [
-        record(spec, "full", "a", "paper-set", seed, {"acc": value}, fold={"split": split})
+        made.record(spec, "full", "a", "paper-set", seed, {"acc": value}, fold={"split": split})
         for seed, split, value in rows
     ]
-    found = one(spec, "full", records)
+    found = made.one(spec, "full", records)
     assert found.n == 2 and found.measured == pytest.approx(90.5)
 
 
-def test_a_claim_on_two_datasets_has_a_row_for_each_measured_one() -> None:
+def test_a_claim_on_two_datasets_has_a_row_for_each_measured_one(made) -> None:
     claim = {**VALUE, "criterion": {"within": 3}}
     claim["quantity"] = {**VALUE["quantity"], "on": ["paper-set", "other-set"]}
-    spec = paper(claim)
-    both = table(spec, "full", "paper-set", a=A) + table(spec, "full", "proxy", a=B)
+    spec = made.paper(claim)
+    both = made.table(spec, "full", "paper-set", a=A) + made.table(spec, "full", "proxy", a=B)
     assert [v.dataset for v in judge(spec, "full", both)] == ["paper-set", "proxy"]
 
 
-def test_across_datasets_the_mean_is_judged_with_the_weakest_evidence() -> None:
+def test_across_datasets_the_mean_is_judged_with_the_weakest_evidence(made) -> None:
     claim = {**GAP, "criterion": {"greater_than": 0}}
     claim["quantity"] = {**GAP["quantity"], "on": ["paper-set", "other-set"], "across": "mean"}
-    spec = paper(claim)
-    records = table(spec, "full", "paper-set", a=A, b=B)
-    records += table(spec, "full", "proxy", a=[x + 0.02 for x in A], b=B)
-    found = one(spec, "full", records)
+    spec = made.paper(claim)
+    records = made.table(spec, "full", "paper-set", a=A, b=B)
+    records += made.table(spec, "full", "proxy", a=[x + 0.02 for x in A], b=B)
+    found = made.one(spec, "full", records)
     expected = 100 * (sum(A) - sum(B)) / 5 + 1
     assert found.measured == pytest.approx(expected)
     assert (found.dataset, found.evidence) == ("paper-set + proxy", "stand-in")
 
 
-def test_what_is_missing_is_said() -> None:
-    spec = paper({**GAP, "criterion": {"greater_than": 0}})
-    nothing = one(spec, "full", [])
+def test_what_is_missing_is_said(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
+    nothing = made.one(spec, "full", [])
     assert (nothing.verdict, nothing.evidence) == ("not run", None)
-    half = one(spec, "full", table(spec, "full", "paper-set", a=A))
+    half = made.judged(spec, "full", a=A)
     assert half.reason == "no trial of b on paper-set"
-    no_metric = [record(spec, "full", v, "paper-set", 0, {"loss": 1.0}) for v in "ab"]
-    assert "does not report acc" in one(spec, "full", no_metric).reason
+    no_metric = [made.record(spec, "full", v, "paper-set", 0, {"loss": 1.0}) for v in "ab"]
+    assert "does not report acc" in made.one(spec, "full", no_metric).reason
 
 
-def test_records_of_another_spec_do_not_count() -> None:
-    spec = paper({**VALUE, "criterion": {"within": 3}})
-    old = table(spec, "full", "paper-set", a=A)
-    changed = paper(
+def test_records_of_another_spec_do_not_count(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"within": 3}})
+    old = made.table(spec, "full", "paper-set", a=A)
+    changed = made.paper(
         {**VALUE, "criterion": {"within": 3}},
         procedure={"class_path": "experiments.toy.parts.Behave", "init_args": {"level": 9.0}},
     )
-    assert one(changed, "full", old).verdict == "not run"
+    assert made.one(changed, "full", old).verdict == "not run"
 
 
-def test_stale_records_are_marked() -> None:
-    spec = paper({**VALUE, "criterion": {"within": 3}})
-    records = table(spec, "full", "paper-set", a=A)
-    assert not one(spec, "full", records).stale
+def test_stale_records_are_marked(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"within": 3}})
+    records = made.table(spec, "full", "paper-set", a=A)
+    assert not made.one(spec, "full", records).stale
     other = records[0].provenance.model_copy(update={"code": "0" * 16})
     records[0] = records[0].model_copy(update={"provenance": other})
-    assert one(spec, "full", records).stale
+    assert made.one(spec, "full", records).stale
 
 
-def test_the_criterion_never_moves_with_the_data() -> None:
+def test_the_criterion_never_moves_with_the_data(made) -> None:
     """A claim's acceptance region is a function of the spec alone."""
     claim = catalog.load("toy").claims[0]
     assert isinstance(claim, Claim)
