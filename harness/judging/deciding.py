@@ -19,13 +19,17 @@ STRENGTH: dict[Evidence | None, int] = {"paper": 3, "reduced": 2, "stand-in": 1,
 
 @dataclass(frozen=True)
 class Headline:
-    """A claim's verdict on its strongest evidence."""
+    """A claim's verdict on its strongest evidence.
+
+    ``direction_only`` where it is reproduced, on some data set with an effect of another size.
+    """
 
     claim: str
     verdict: Judgement
     evidence: Evidence | None
     tier: str
     stale: bool
+    direction_only: bool = False
 
 
 def strongest_first(tiers: Iterable[str]) -> list[str]:
@@ -55,7 +59,12 @@ def headline(rows: Sequence[Verdict]) -> Headline:
     verdict: Judgement = kinds.pop() if len(kinds) == 1 else "inconclusive"
     first = decide[0]
     return Headline(
-        first.claim, verdict, first.evidence, first.tier, any(row.stale for row in decide)
+        first.claim,
+        verdict,
+        first.evidence,
+        first.tier,
+        any(row.stale for row in decide),
+        verdict == "reproduced" and any(row.direction_only for row in decide),
     )
 
 
@@ -63,6 +72,11 @@ def count(rows: Iterable[Verdict]) -> dict[Judgement, int]:
     """How many claims have each verdict."""
     found = Counter(one.verdict for one in headlines(rows))
     return {kind: found[kind] for kind in JUDGEMENTS}
+
+
+def direction_only(rows: Iterable[Verdict]) -> int:
+    """How many of the reproduced claims hold in their direction only."""
+    return sum(one.direction_only for one in headlines(rows))
 
 
 def by_claim(rows: Iterable[Verdict]) -> list[list[Verdict]]:

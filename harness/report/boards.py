@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from harness.report.leaderboard import Cell, PaperResults
 from harness.specs.schema import Paper
@@ -17,7 +19,10 @@ MAX_ENTRIES = 100
 
 @dataclass(frozen=True)
 class Entry:
-    """One variant of one paper on the board's data set."""
+    """One variant of one paper on the board's data set.
+
+    ``place`` is one more than the entries that are clearly better.
+    """
 
     paper: str
     title: str
@@ -25,6 +30,7 @@ class Entry:
     role: str
     tier: str
     cell: Cell
+    place: int = 1
 
 
 @dataclass
@@ -115,7 +121,29 @@ def _ranked(board: Board) -> Board:
     def place(entry: Entry) -> tuple[float, str, str]:
         return sign * entry.cell.estimate.value, entry.paper, entry.label
 
-    entries: Iterable[Entry] = sorted(board.entries, key=place)
-    shown = list(entries)
+    shown = _placed(sorted(board.entries, key=place), sign)
     board.entries, board.left_out = shown[:MAX_ENTRIES], max(0, len(shown) - MAX_ENTRIES)
     return board
+
+
+def _placed(entries: Sequence[Entry], sign: float) -> list[Entry]:
+    """Give each entry its place: how many have their whole interval on the better side, plus one.
+
+    Args:
+        sign: 1 where lower is better, else −1.
+    """
+    nearest = [_end(entry, sign, worst=False) for entry in entries]
+    worst = sorted(_end(entry, sign, worst=True) for entry in entries)
+    return [
+        replace(e, place=1 + bisect_left(worst, end))
+        for e, end in zip(entries, nearest, strict=True)
+    ]
+
+
+def _end(entry: Entry, sign: float, *, worst: bool) -> float:
+    """One end of an entry's interval, as a number of which lower is better."""
+    found = entry.cell.estimate
+    ends = [sign * end for end in (found.low, found.high) if end is not None]
+    if len(ends) < 2:
+        return math.inf if worst else -math.inf
+    return max(ends) if worst else min(ends)

@@ -20,7 +20,7 @@ from harness.judging.deciding import Headline
 from harness.records import RecordStore
 from harness.report.leaderboard import PaperResults, collect
 from harness.report.markdown import table, text
-from harness.report.rows import figure
+from harness.report.rounding import interval
 from harness.specs import catalog
 from harness.specs.schema import Paper
 
@@ -46,9 +46,7 @@ class Interval:
         return self.low > other.high or self.high < other.low
 
     def __str__(self) -> str:
-        if self.low is None or self.low == self.high:
-            return figure(self.value)
-        return f"{figure(self.value)} [{figure(self.low)}, {figure(self.high)}]"
+        return interval(self.value, self.low, self.high)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from harness.judging.deciding import deciding
 from harness.judging.verdicts import Verdict
 from harness.report.latex import tabular
 from harness.report.leaderboard import Cell, PaperResults
-from harness.report.rows import measured, reported, verdict_rows
+from harness.report.rows import marks, measured, reported, seeds_of, verdict_rows
 from harness.report.table import frame
 from harness.specs.schema import Paper
 
@@ -66,9 +66,9 @@ def _latex(verdicts: Sequence[Verdict]) -> bytes:
             v.dataset,
             reported(v),
             measured(v),
-            "" if v.n is None else str(v.n),
+            seeds_of(v),
             v.evidence or "",
-            v.verdict,
+            v.verdict + (f" ({', '.join(marks(v))})" if marks(v) else ""),
         ]
         for v in verdicts
     ]

@@ -15,7 +15,7 @@ from harness.judging.criteria import accepted
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.report.curves import Line, Panel
 from harness.report.leaderboard import PaperResults
-from harness.report.rows import measured, reported
+from harness.report.rows import measured, reported, seeds_of
 from harness.specs.claims import Claim
 
 Spec = dict[str, Any]
@@ -76,7 +76,7 @@ def _claim_chart(claim: Claim, rows: Sequence[Verdict]) -> Spec:
             "verdict": row.verdict,
             "figure": measured(row),
             "paper": reported(row),
-            "n": str(row.n),
+            "n": seeds_of(row),
         }
         for row in rows
     ]

@@ -31,7 +31,8 @@ from harness.report.leaderboard import (
     strays,
 )
 from harness.report.progress import duration
-from harness.report.rows import figure, measured, reported
+from harness.report.rounding import certain, figure, plus_minus
+from harness.report.rows import marks, measured, reported, seeds_of, seen, sized
 from harness.specs import catalog
 from harness.specs.claims import Claim
 from harness.specs.schema import Paper
@@ -122,6 +123,8 @@ class Row:
         """What the leaderboard shows of it, after title and year."""
         numbers = [*self.counts.values(), sum(line.stale for line in self.headlines)]
         shown = [*(str(n or "") for n in numbers), self.evidence or "—", self.tier]
+        if only := sum(line.direction_only for line in self.headlines):
+            shown[0] = f"{shown[0]} ({only} direction only)"
         if self.cost is None:
             return [*shown, "—", "—", "—", "—"]
         cost = self.cost
@@ -152,6 +155,8 @@ def write_index(rows: Sequence[Row], problems: Sequence[str]) -> list[Path]:
         body.append([link, str(row.paper.year), *map(text, row.cells)])
     total = {k: sum(h.verdict == k for r in rows for h in r.headlines) for k in JUDGEMENTS}
     said = ", ".join(f"{n} {kind}" for kind, n in total.items() if n)
+    only = sum(h.direction_only for r in rows for h in r.headlines)
+    said += f"; {only} of the reproduced in their direction only" if only else ""
     lines = [
         "# Results",
         "",
@@ -172,9 +177,11 @@ def verdicts_csv(headlines: Iterable[tuple[Paper, Headline]]) -> str:
     """One line per claim: what git history and comparisons read."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["paper", "claim", "verdict", "evidence", "tier"])
+    writer.writerow(["paper", "claim", "verdict", "evidence", "tier", "mark"])
     for paper, line in headlines:
-        writer.writerow([paper.key, line.claim, line.verdict, line.evidence or "", line.tier])
+        mark = "direction only" if line.direction_only else ""
+        where = [line.evidence or "", line.tier, mark]
+        writer.writerow([paper.key, line.claim, line.verdict, *where])
     return out.getvalue()
 
 
@@ -236,9 +243,9 @@ def _summary(results: PaperResults) -> list[str]:
 
 
 def _judged(v: Verdict) -> list[str]:
-    n = "" if v.n is None else str(v.n)
-    verdict = f"**{v.verdict}**" + (" (stale)" if v.stale else "")
-    shown = [v.dataset, reported(v), measured(v), n, v.evidence or "—", v.tier]
+    found = marks(v)
+    verdict = f"**{v.verdict}**" + (f" ({', '.join(found)})" if found else "")
+    shown = [v.dataset, reported(v), measured(v), seeds_of(v), v.evidence or "—", v.tier]
     return [*map(text, shown), verdict]
 
 
@@ -247,15 +254,17 @@ def _claim(claim: Claim, results: PaperResults) -> list[str]:
     first = rows[0]
     facts = [
         f"- statement: {text(claim.statement)}",
-        f"- reported: {text(reported(first))} ({text(first.source)})",
+        f"- reported: {text(reported(first))} ({text(seen(first))})",
         *([f"- quantity: {text(first.quantity)}"] if first.quantity else []),
         *([f"- criterion: {text(first.criterion)}"] if first.criterion else []),
     ]
     head = ["tier", "on", "measured, 95 % CI", "n", "evidence", "verdict", "reason", "control"]
+    head.append("× reported")
     body = []
     for v in rows:
         on, _, shown, n, evidence, tier, verdict = _judged(v)
-        body.append([tier, on, shown, n, evidence, verdict, text(v.reason), text(v.control)])
+        why = [text(v.reason), text(v.control), text(sized(v).removesuffix(" × reported"))]
+        body.append([tier, on, shown, n, evidence, verdict, *why])
     return [f"### {text(claim.id)}", "", *facts, "", *table(head, body), ""]
 
 
@@ -301,13 +310,15 @@ def metric_label(paper: Paper, metric: str) -> str:
 
 
 def value(cell: Cell | None) -> str:
-    """``94.1 ± 0.52``; one seed has no interval."""
+    """``94.1 ± 0.5``; one seed has no interval."""
     if cell is None:
         return "—"
     found = cell.estimate
-    if found.n == "exact" or found.low is None or found.high is None:
+    if found.n == "exact" or found.k_of_n:
+        return certain(found.value)
+    if found.low is None or found.high is None:
         return figure(found.value)
-    return f"{figure(found.value)} ± {figure((found.high - found.low) / 2)}"
+    return plus_minus(found.value, (found.high - found.low) / 2)
 
 
 def _how(results: PaperResults) -> list[str]:

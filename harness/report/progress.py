@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.engines.base import Event, Finished, Reported, Started
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
-from harness.report.rows import figure
+from harness.report.rounding import figure
 from harness.specs.schema import Paper
 
 LINES_EVERY = 10.0

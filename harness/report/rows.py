@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.judging.verdicts import Verdict
+from harness.report.rounding import certain, figure, interval
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Verdict))
 
@@ -16,30 +17,14 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(verdict) for verdict in verdicts]
 
 
-def figure(value: float | None) -> str:
-    """A number with the digits a reader wants: 94.1, 0.0123, 6,560, 1.2e-07; counts in full."""
-    if value is None:
-        return "—"
-    size = abs(value)
-    if size >= 1000:
-        in_full = size < 1e7 or (size < 1e12 and value.is_integer())
-        return f"{value:,.0f}" if in_full else f"{value:.3g}"
-    if size >= 10:
-        return f"{value:.1f}"
-    if size >= 1 or value == 0:
-        return f"{value:.2f}"
-    return f"{value:.3g}"
-
-
 def measured(verdict: Verdict) -> str:
     """Measured value with its interval, in the claim's unit: ``3.4 [2.1, 4.7] points``."""
     if verdict.measured is None:
         return "—"
-    text = figure(verdict.measured)
     if verdict.n == "exact":
-        text += " exact"
-    elif verdict.ci_low is not None:
-        text += f" [{figure(verdict.ci_low)}, {figure(verdict.ci_high)}]"
+        text = f"{certain(verdict.measured)} exact"
+    else:
+        text = interval(verdict.measured, verdict.ci_low, verdict.ci_high)
     return f"{text} {verdict.unit}".strip()
 
 
@@ -48,3 +33,41 @@ def reported(verdict: Verdict) -> str:
     if verdict.reported is None:
         return verdict.reported_text or "—"
     return f"{figure(verdict.reported)} {verdict.unit}".strip()
+
+
+def seeds_of(verdict: Verdict) -> str:
+    """How many seeds were measured: ``5``, ``5 of 8`` where others failed, or ``exact``."""
+    if verdict.failed and isinstance(verdict.n, int):
+        return f"{verdict.n} of {verdict.n + verdict.failed}"
+    return "" if verdict.n is None else str(verdict.n)
+
+
+def marks(verdict: Verdict) -> list[str]:
+    """What is said beside the verdict."""
+    found = ["direction only"] if verdict.direction_only else []
+    if verdict.at_reduced:
+        found.append(f"{verdict.at_reduced} at reduced protocol")
+    return [*found, "stale"] if verdict.stale else found
+
+
+def sized(verdict: Verdict) -> str:
+    """The effect as a multiple of the reported one: ``2.1 [2.05, 2.15] × reported``."""
+    if verdict.size is None:
+        return ""
+    return f"{interval(verdict.size, verdict.size_low, verdict.size_high)} × reported"
+
+
+def reasons(verdict: Verdict) -> list[str]:
+    """Why the verdict is what it is: the reason, the control, the size of the effect."""
+    parts = [verdict.reason]
+    if verdict.control and verdict.control != verdict.reason:
+        parts.append(verdict.control)
+    return [*parts, size] if (size := sized(verdict)) else parts
+
+
+def seen(verdict: Verdict) -> str:
+    """The source, how it was seen, and whether it can be found."""
+    how = f" (seen: {verdict.seen})" if verdict.seen else ""
+    lost = "" if verdict.traceable else "; cannot be traced"
+    whose = "" if verdict.by == "paper" else f"; claimed by {verdict.by}"
+    return f"{verdict.source}{how}{lost}{whose}"

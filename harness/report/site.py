@@ -31,7 +31,8 @@ from harness.report.markdown import (
     value,
 )
 from harness.report.progress import duration
-from harness.report.rows import figure, measured, reported
+from harness.report.rounding import figure
+from harness.report.rows import marks, measured, reasons, reported, seeds_of, seen
 
 MAX_TRIALS = 200
 STATIC = ("style.css", "tables.js", "charts.js")
@@ -130,8 +131,12 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "figure": figure,
+        "marks": marks,
         "measured": measured,
+        "reasons": reasons,
         "reported": reported,
+        "seeds_of": seeds_of,
+        "seen": seen,
         "duration": duration,
         "hardware": hardware,
         "seeds": seeds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,14 +15,15 @@ from harness.specs.types import Evidence
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBERS = ("reported", "measured", "ci_low", "ci_high")
+DTYPES = {"float": "Float64", "int": "Int64", "bool": "boolean"}
 
 
 def frame(rows: Iterable[Verdict]) -> pd.DataFrame:
     """One row per claim and data set.
 
-    Numbers are ``Float64``, ``n`` is ``Int64`` (missing for deterministic quantities, which
-    ``exact`` marks), verdict and evidence are categories, the rest is text; what is missing is NA.
+    Numbers are ``Float64`` and counts ``Int64`` (``n`` is missing for deterministic quantities,
+    which ``exact`` marks), marks are ``boolean``, verdict and evidence are categories, the rest
+    is text; what is missing is NA.
     """
     import pandas as pd
 
@@ -32,13 +34,16 @@ def frame(rows: Iterable[Verdict]) -> pd.DataFrame:
     table = pd.DataFrame(made, columns=[*COLUMNS, "exact"])
     categories = {"verdict": JUDGEMENTS, "evidence": get_args(Evidence)}
     kinds: dict[str, Any] = {
-        **dict.fromkeys(NUMBERS, "Float64"),
-        "n": "Int64",
+        **{field.name: _dtype(field) for field in dataclasses.fields(Verdict)},
         "exact": "boolean",
-        "stale": "boolean",
         **{name: pd.CategoricalDtype(list(known)) for name, known in categories.items()},
     }
-    return table.astype({name: kinds.get(name, "string") for name in table.columns})
+    return table.astype({name: kinds[name] for name in table.columns})
+
+
+def _dtype(field: dataclasses.Field[Any]) -> str:
+    """The column's type by the field's, whose annotations are text."""
+    return DTYPES.get(str(field.type).split(" ", 1)[0], "string")
 
 
 def results(key: str | None = None, tier: str | None = None) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.judging.deciding import count
+from harness.judging.deciding import count, direction_only
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.report.console import UNLIMITED
-from harness.report.rows import measured, reported
+from harness.report.rows import marks, measured, reasons, reported, seeds_of
 from harness.specs.schema import Paper
 
 STYLES: dict[Judgement, str] = {
@@ -58,10 +58,10 @@ def _table(verdicts: Sequence[Verdict], width: int) -> Table:
             Text(v.dataset),
             Text(reported(v)),
             Text(measured(v)),
-            Text("" if v.n is None else str(v.n)),
+            Text(seeds_of(v)),
             Text(v.evidence or ""),
             _verdict(v),
-            Text(_reason(v)),
+            Text("; ".join(reasons(v))),
         )
     return table
 
@@ -85,7 +85,7 @@ def _blocks(verdicts: Sequence[Verdict], width: int) -> Group:
         head = Text.assemble("\n", (first.claim, "bold"), f": {first.statement}")
         parts += [head, Text(f"  claimed: {reported(first)}", style="dim")]
         for v in rows:
-            reason = Padding(Text(_reason(v), style="dim"), (0, 0, 0, 2 * INDENT))
+            reason = Padding(Text("; ".join(reasons(v)), style="dim"), (0, 0, 0, 2 * INDENT))
             parts += [*_lines(v, sizes), reason]
     return Group(*parts, Text(""))
 
@@ -108,23 +108,18 @@ def _longest(texts: Iterable[str]) -> int:
 
 
 def _verdict(verdict: Verdict) -> Text:
-    mark = " (stale)" if verdict.stale else ""
+    found = marks(verdict)
+    mark = f" ({', '.join(found)})" if found else ""
     return Text(verdict.verdict + mark, style=STYLES[verdict.verdict])
-
-
-def _reason(verdict: Verdict) -> str:
-    parts = [verdict.reason]
-    if verdict.control and verdict.control != verdict.reason:
-        parts.append(verdict.control)
-    return "; ".join(parts)
 
 
 def summary(verdicts: Sequence[Verdict]) -> Text:
     """How many claims have each verdict."""
-    counts = count(verdicts)
+    counts, only = count(verdicts), direction_only(verdicts)
     total = sum(counts.values())
     text = Text(f"{total} claim{'' if total == 1 else 's'}: ")
     for kind in JUDGEMENTS:
         if counts[kind]:
-            text.append(f"{counts[kind]} {kind}  ", style=STYLES[kind])
+            apart = f" ({only} direction only)" if only and kind == "reproduced" else ""
+            text.append(f"{counts[kind]} {kind}{apart}  ", style=STYLES[kind])
     return text

@@ -11,7 +11,7 @@ from typing import Any
 from harness.files import write_atomically
 from harness.report.leaderboard import described
 from harness.report.markdown import table
-from harness.report.rows import figure
+from harness.report.rounding import figure
 
 PARTS = ("overhead", "sweep", "isolation", "start", "reports", "papers")
 INTRODUCTION = """\
