@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.judging.criteria import digits, is_absolute, k_of_n, no_effect, place_of
+from harness.judging.criteria import digits, is_absolute, k_of_n, met, no_effect, place_of
 from harness.judging.effects import Proportion, removed
 from harness.judging.quantities import (
     BySeed,
@@ -83,26 +83,34 @@ def control(scene: Scene, measured: Estimate, unit: str) -> Controlled | None:
         left = scene.measure(swapped)
     except Unmeasured as missing:
         return Controlled(behaves, f"{words}; with it in place: {missing}")
-    met = _fulfils(claim, left) == "inside"
+    held = _fulfils(claim, left) == "inside"
     share = _removed(scene, swapped)
     without = claim.control.without
     how = f"without {without}" if without else f"with {claim.control.variant}"
     return Controlled(
-        behaves, f"{words}; {_left(scene, measured, left, share, met, how)}", met, left.value, share
+        behaves,
+        f"{words}; {_left(scene, measured, left, share, held, how)}",
+        held,
+        left.value,
+        share,
     )
 
 
 def _left(
-    scene: Scene, measured: Estimate, left: Estimate, share: Proportion | None, met: bool, how: str
+    scene: Scene, measured: Estimate, left: Estimate, share: Proportion | None, held: bool, how: str
 ) -> str:
     """``the effect survives: 30.8 of 33.6 points without order (8 % removed [2, 15])``."""
     if share is None:
-        fate = "is still met" if met else "fails"
+        fate = "is still met" if held else "fails"
         return f"the criterion {fate} {how}: {left.value:.3g} {scene.unit}".rstrip()
     none = no_effect(scene.quantity)
     whole, rest = measured.value - none, left.value - none
+    if share.low is not None and share.low > 1:
+        return (
+            f"the effect is reversed {how}: {rest:.3g} instead of {whole:.3g} {scene.unit}".rstrip()
+        )
     amount = f"{rest:.3g} of {whole:.3g} {scene.unit}".rstrip()
-    fate = "the effect survives" if met else "what is left of the effect"
+    fate = "the effect survives" if held else "what is left of the effect"
     text = f"{fate}: {amount} {how} ({100 * share.value:.0f} % removed"
     if share.low is not None and share.high is not None:
         text += f" [{100 * share.low:.0f}, {100 * share.high:.0f}]"
@@ -219,7 +227,8 @@ def operand_that_misses(scene: Scene, paper: Paper, measured: Estimate, evidence
     The figures are those of the spec's other claims: a ``value`` of the operand's variant in the
     same unit, on the same data. Under the paper's protocol its interval lies outside what that
     claim accepts. Under a reduced one all figures shift, and only a miss by more than half of the
-    measured difference counts: then the miss may be the difference.
+    measured effect counts, also where one end of its interval is open: then the miss may be the
+    effect.
     """
     if scene.quantity.kind not in COMPARISONS or evidence == "stand-in":
         return ""
@@ -269,12 +278,12 @@ def _misses(
         own = measure(claim.quantity, [dataset], scene.found)
     except Unmeasured:
         return ""
-    if evidence == "paper":
-        missed = place_of(claim, own) == "outside"
-    else:
-        effect = abs(measured.value - no_effect(scene.quantity))
+    missed = place_of(claim, own) == "outside"
+    if evidence != "paper":
         off = abs(own.value - claim.reported.value)
-        missed = scene.quantity.kind == "difference" and off > effect / 2
+        open_end = None in (own.low, own.high)
+        missed = missed or (open_end and not met(claim, own.value))
+        missed = missed and off > abs(measured.value - no_effect(scene.quantity)) / 2
     if not missed:
         return ""
     figure = f"{own.value:.3g} where {digits(claim.reported.value)} is reported"

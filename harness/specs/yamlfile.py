@@ -223,6 +223,8 @@ class _Reader:
             key, line = self._scalar(key_node), key_node.start_mark.line + 1
             if key == "<<" and key_node.tag == PLAIN:
                 raise YamlError(_MERGE, line)
+            if key is None and key_node.value == "null":
+                key = "null"  # the word names null models; as a key it can mean nothing else
             if not isinstance(key, str):
                 raise YamlError(f"the key {key!r} is not text (quote it)", line)
             if key in result:
