@@ -67,3 +67,13 @@ def removed(effects: Sequence[float], left: Sequence[float]) -> Proportion | Non
         return Proportion(1 - y / x, None, None)
     half = math.sqrt(max(xy * xy - xx * yy, 0.0)) / xx
     return Proportion(1 - y / x, 1 - (xy / xx + half), 1 - (xy / xx - half))
+
+
+def same_unit(reported: str, measured: str) -> bool:
+    """Whether two figures can be divided: points are those of %, and a missing unit is any."""
+    points = {"%": "points"}
+    return (
+        not reported
+        or not measured
+        or points.get(reported, reported) == points.get(measured, measured)
+    )

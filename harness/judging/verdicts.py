@@ -5,41 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from harness import plan
 from harness.judging import guards
 from harness.judging.criteria import (
-    Place,
     describe_criterion,
     describe_quantity,
-    is_absolute,
     is_ordering,
-    k_of_n,
-    met,
     no_effect,
-    position,
-    replicated,
 )
-from harness.judging.effects import Proportion, relative_size
+from harness.judging.decisions import JUDGEMENTS as JUDGEMENTS
+from harness.judging.decisions import Decision, Reached, decide
+from harness.judging.decisions import Judgement as Judgement
+from harness.judging.effects import Proportion, relative_size, same_unit
 from harness.judging.guards import Controlled, Scene
 from harness.judging.quantities import Measurements, Unmeasured, cells, measure
-from harness.judging.replication import TOO_WIDE
 from harness.judging.statistics import Estimate
 from harness.records import Record
 from harness.specs.claims import Claim, Quantity, Share
 from harness.specs.schema import Paper
 from harness.specs.types import Evidence
 
-Judgement = Literal["reproduced", "not reproduced", "inconclusive", "not comparable", "not run"]
-JUDGEMENTS: tuple[Judgement, ...] = (
-    "reproduced",
-    "not reproduced",
-    "inconclusive",
-    "not comparable",
-    "not run",
-)
-Reached = Literal["", "met", "missed"]
 HALF, DOUBLE = 0.5, 2.0  # an effect beyond these multiples of the reported one: direction only
 _STRENGTH: dict[Evidence, int] = {"paper": 2, "reduced": 1, "stand-in": 0}
 
@@ -203,7 +190,6 @@ class _Judge:
             reason = f"{reason}; records made with {mixed} (--same-versions takes the newest kind)"
         size = self._size(claim, quantity, measured)
         held = decision.verdict == "reproduced" and is_ordering(claim)
-        share = controlled.share if controlled else None
         return replace(
             self._blank(claim, where, reason),
             verdict=decision.verdict,
@@ -212,21 +198,14 @@ class _Judge:
             ci_low=measured.low,
             ci_high=measured.high,
             n=1 if measured.n == "exact" and claim.reported.read_from else measured.n,
-            control=controlled.words if controlled else _uncontrolled(claim),
             stale=any(place in self.stale for place in places),
             failed=measured.failed,
             direction_only=held and size is not None and not HALF <= size.value <= DOUBLE,
             at_reduced=decision.at_reduced,
-            size=size.value if size else None,
-            size_low=size.low if size else None,
-            size_high=size.high if size else None,
             runs_met=decision.runs_met,
-            share_low=decision.share[0] if decision.share else None,
-            share_high=decision.share[1] if decision.share else None,
-            effect_left=controlled.left if controlled else None,
-            removed=share.value if share else None,
-            removed_low=share.low if share else None,
-            removed_high=share.high if share else None,
+            **_ends("share", decision.share),
+            **_proportion("size", size),
+            **_controlled(controlled),
         )
 
     def _guarded(
@@ -309,80 +288,21 @@ def _uncontrolled(claim: Claim) -> str:
     return f"no control: {claim.no_control}" if claim.no_control else ""
 
 
-def same_unit(reported: str, measured: str) -> bool:
-    """Whether two figures can be divided: points are those of %, and a missing unit is any."""
-    points = {"%": "points"}
-    return (
-        not reported
-        or not measured
-        or points.get(reported, reported) == points.get(measured, measured)
-    )
+def _ends(name: str, ends: tuple[float | None, float | None] | None) -> dict[str, Any]:
+    low, high = ends or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A verdict with its reason, and what is shown beside it."""
-
-    verdict: Judgement
-    reason: str
-    at_reduced: Reached = ""
-    runs_met: int | None = None
-    share: tuple[float, float] | None = None
+def _proportion(name: str, found: Proportion | None) -> dict[str, Any]:
+    """The three fields of a verdict that hold a proportion."""
+    if found is None:
+        return {}
+    return {name: found.value, **_ends(name, (found.low, found.high))}
 
 
-def decide(claim: Claim, measured: Estimate, evidence: Evidence) -> Decision:
-    """The verdict on a measured quantity, and why."""
-    assert claim.quantity is not None and claim.criterion is not None
-    if evidence == "stand-in" and is_absolute(claim):
-        return Decision("not comparable", "an absolute figure, measured on stand-in data")
-    shown = describe_criterion(claim)
-    if claim.criterion.replicates:
-        found = _replication(claim, measured)
-    elif measured.k_of_n:
-        found = _run_by_run(claim, measured)
-    elif measured.low is None and measured.high is None:
-        side = "meets" if position(claim, measured) == "inside" else "misses"
-        reason = f"{measured.note}, no interval (the value {side}: {shown})"
-        return Decision("inconclusive", reason)
-    else:
-        found = _BY_PLACE[position(claim, measured)]
-        suffix = f" ({measured.note})" if None in (measured.low, measured.high) else ""
-        found = replace(found, reason=f"{found.reason}: {shown}{suffix}")
-    if measured.failed and claim.quantity.over_seeds == "mean" and not measured.k_of_n:
-        runs = measured.failed + (measured.n if isinstance(measured.n, int) else 0)
-        lost = f"{measured.failed} of {runs} seeds failed, which the mean of the others leaves out"
-        return replace(found, verdict="inconclusive", reason=f"{lost}; {found.reason}")
-    if evidence == "reduced" and is_absolute(claim) and found.verdict != "inconclusive":
-        reached: Reached = "met" if found.verdict == "reproduced" else "missed"
-        reason = f"{reached} at reduced protocol, which neither shows nor refutes it: {shown}"
-        return replace(found, verdict="inconclusive", reason=reason, at_reduced=reached)
-    return found
-
-
-_BY_PLACE: dict[Place, Decision] = {
-    "inside": Decision("reproduced", "inside"),
-    "outside": Decision("not reproduced", "outside"),
-    "across": Decision("inconclusive", "the interval reaches across"),
-}
-
-
-def _run_by_run(claim: Claim, measured: Estimate) -> Decision:
-    """Of outcomes that do not vary or have two peaks: whether the typical run meets it."""
-    place, hits, runs, (low, high) = k_of_n(claim, measured)
-    share = f"{hits} of {runs} runs meet: {describe_criterion(claim)}"
-    interval = f"Clopper-Pearson {100 * low:.0f} to {100 * high:.0f} % of runs"
-    reason = f"{share} ({measured.note}; {interval})"
-    if place != "across" and met(claim, measured.value) != (place == "inside"):
-        place, reason = "across", f"the mean says otherwise than most runs: {reason}"
-    return Decision(_BY_PLACE[place].verdict, reason, runs_met=hits, share=(low, high))
-
-
-def _replication(claim: Claim, measured: Estimate) -> Decision:
-    """Whether the mean is what a replication gives, and how sharp that question is."""
-    place, expected = replicated(claim, measured)
-    ends = f"{expected.low:.4g} to {expected.high:.4g}, ± {expected.width:.2g} reported std"
-    if place == "across":
-        reason = f"inside, but beyond ± {TOO_WIDE:g} std the prediction interval says nothing"
-        return Decision("inconclusive", f"{reason} ({ends})")
-    where = f"{place} the prediction interval of a replication"
-    return Decision(_BY_PLACE[place].verdict, f"{where} ({ends})")
+def _controlled(found: Controlled | None) -> dict[str, Any]:
+    """The fields of a verdict that say how the control behaved."""
+    if found is None:
+        return {}
+    left = {"control": found.words, "effect_left": found.left}
+    return {**left, **_proportion("removed", found.share)}

@@ -56,6 +56,7 @@ def test_one_sided_ends_hold_as_often_as_they_say() -> None:
 def test_failed_runs_are_the_worst_ones() -> None:
     plain, failed = best_of(RUNS, 6, highest=True), best_of(RUNS, 8, highest=True, failed=2)
     assert failed.value == plain.value == 4.4
+    assert failed.low in RUNS, "eight runs, of which two reached nothing"
     assert median([1.0, 2.0, 3.0], failed=1).value == pytest.approx(1.5)
     with pytest.raises(ValueError, match="2 of 3 runs failed"):
         median([1.0], failed=2)

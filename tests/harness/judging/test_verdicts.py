@@ -262,6 +262,39 @@ def test_folds_are_averaged_and_incomplete_seeds_left_out(made) -> None:
     assert found.n == 2 and found.measured == pytest.approx(90.5)
 
 
+def test_folds_that_share_training_examples_count_one_by_one(made) -> None:
+    """Two seeds of three overlapping splits: six figures, and the corrected resampled t."""
+    datasets = copy.deepcopy(made.BASE["datasets"])
+    datasets["paper-set"] |= {"folds": {"split": [1, 2, 3]}, "test_over_train": 0.5}
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}}, datasets=datasets)
+    gaps = [0.05, 0.07, 0.04, 0.06, 0.05, 0.08]
+    records = [
+        made.record(
+            spec, "full", variant, "paper-set", i // 3, {"acc": acc}, fold={"split": i % 3 + 1}
+        )
+        for i, gap in enumerate(gaps)
+        for variant, acc in (("a", 0.5 + i / 10 + gap), ("b", 0.5 + i / 10))
+    ]
+    found = made.one(spec, "full", records)
+    half = stats.t.ppf(0.975, 5) * stats.tstd(gaps) * math.sqrt(1 / 6 + 0.5) * 100
+    assert (found.n, found.ci_high - found.measured) == (6, pytest.approx(half))
+
+
+def test_the_errors_of_two_pooled_figures_add_with_welchs_degrees_of_freedom(made) -> None:
+    spec = made.paper({**GAP, "criterion": {"greater_than": 0}})
+    a, b = Measured(value=0.9, stderr=0.03, df=9), Measured(value=0.5, stderr=0.04, df=15)
+    records = [
+        made.record(spec, "full", variant, "paper-set", 0, {"acc": acc})
+        for variant, acc in (("a", a), ("b", b))
+    ]
+    found = made.one(spec, "full", records)
+    df = 0.05**4 / (0.03**4 / 9 + 0.04**4 / 15)
+    assert found.ci_high == pytest.approx(40 + stats.t.ppf(0.975, df) * 5)
+    unknown = made.record(spec, "full", "b", "paper-set", 0, {"acc": 0.5})
+    alone = made.one(spec, "full", [records[0], unknown])
+    assert alone.ci_high is None, "the error of one side says nothing of the other's"
+
+
 def test_a_claim_on_two_datasets_has_a_row_for_each_measured_one(made) -> None:
     claim = {**VALUE, "criterion": {"within": 3}}
     claim["quantity"] = {**VALUE["quantity"], "on": ["paper-set", "other-set"]}
