@@ -87,6 +87,8 @@ class Reproduction:
     def _title(self) -> str:
         counts = deciding.count(self.verdicts)
         found = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n) or "none"
+        if only := deciding.direction_only(self.verdicts):
+            found += f"; {only} of the reproduced in their direction only"
         return f"{self.paper.key}, tier {self.tier}, {len(self.records)} records\nclaims: {found}"
 
     @property

@@ -26,7 +26,7 @@ import psutil
 from harness import paths, plan
 from harness.engines.base import Event, Finished, Reported, Started
 from harness.files import write_atomically
-from harness.judging.deciding import count
+from harness.judging.deciding import count, direction_only
 from harness.judging.verdicts import current
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
@@ -255,6 +255,8 @@ def _summary_run(outcome: Reproduction) -> None:
     key, tier = outcome.paper.key, outcome.tier
     rows = [row | {"n": str(row["n"])} for row in verdict_rows(outcome.verdicts)]
     counts = {str(kind): n for kind, n in count(outcome.verdicts).items() if n}
+    if only := direction_only(outcome.verdicts):
+        counts["direction only"] = only
     records = [
         found.record
         for found in current(outcome.paper, tier, outcome.records)

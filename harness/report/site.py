@@ -85,6 +85,7 @@ class Site:
             trends=trends,
             tasks=tasks,
             total=total,
+            direction_only=sum(line.direction_only for row in rows for line in row.headlines),
             about=about,
             problems=problems,
         )
