@@ -18,6 +18,7 @@ from harness.judging.quantities import (
     measure,
     per_seed,
 )
+from harness.judging.rounding import INTERVAL_DIGITS, figure, half_width
 from harness.judging.statistics import Estimate, clopper_pearson, estimate
 from harness.records import Measured
 from harness.specs.claims import Claim, Difference, Quantity, Share
@@ -102,19 +103,24 @@ def _left(
     """``the effect survives: 30.8 of 33.6 points without order (8 % removed [2, 15])``."""
     if share is None:
         fate = "is still met" if held else "fails"
-        return f"the criterion {fate} {how}: {left.value:.3g} {scene.unit}".rstrip()
+        return f"the criterion {fate} {how}: {_shown(left.value, left)} {scene.unit}".rstrip()
     none = no_effect(scene.quantity)
     whole, rest = measured.value - none, left.value - none
+    kept, all_of_it = _shown(rest, left), _shown(whole, measured)
     if share.low is not None and share.low > 1:
-        return (
-            f"the effect is reversed {how}: {rest:.3g} instead of {whole:.3g} {scene.unit}".rstrip()
-        )
-    amount = f"{rest:.3g} of {whole:.3g} {scene.unit}".rstrip()
+        return f"the effect is reversed {how}: {kept} instead of {all_of_it} {scene.unit}".rstrip()
+    amount = f"{kept} of {all_of_it} {scene.unit}".rstrip()
     fate = "the effect survives" if held else "what is left of the effect"
     text = f"{fate}: {amount} {how} ({100 * share.value:.0f} % removed"
     if share.low is not None and share.high is not None:
         text += f" [{100 * share.low:.0f}, {100 * share.high:.0f}]"
     return text + ")"
+
+
+def _shown(value: float, measured: Estimate) -> str:
+    """A figure with the digits of the interval that it belongs to."""
+    error = half_width(measured.value, measured.low, measured.high)
+    return figure(value, error, INTERVAL_DIGITS)
 
 
 def _removed(scene: Scene, swapped: Quantity) -> Proportion | None:
@@ -171,12 +177,12 @@ def _distance(scene: Scene, unit: str) -> tuple[bool, str]:
 
 def _gap_in_words(control: str, gap: Estimate, unit: str) -> str:
     """How far the control lies below or above what it controls, both ends in that direction."""
-    below = gap.value > 0
-    text = f"{control} is {abs(gap.value):.3g} {unit} ".replace("  ", " ")
-    text += "lower" if below else "higher"
-    if gap.low is not None and gap.high is not None:
+    below, error = gap.value > 0, half_width(gap.value, gap.low, gap.high)
+    size = figure(abs(gap.value), error, INTERVAL_DIGITS)
+    text = f"{control} is {size} {unit} ".replace("  ", " ") + ("lower" if below else "higher")
+    if gap.low is not None and gap.high is not None and error:
         low, high = (gap.low, gap.high) if below else (-gap.high, -gap.low)
-        text += f" [{low:.3g}, {high:.3g}]"
+        text += f" [{figure(low, error, INTERVAL_DIGITS)}, {figure(high, error, INTERVAL_DIGITS)}]"
     return text
 
 
@@ -192,7 +198,9 @@ def null_that_passes(scene: Scene) -> str:
             null = scene.measure(swapped)
             place = _fulfils(scene.claim, null)
             if place == "inside":
-                return f"the criterion is met by the null model {variant} ({null.value:.3g})"
+                return (
+                    f"the criterion is met by the null model {variant} ({_shown(null.value, null)})"
+                )
             if place == "across" and not _told_apart(scene, swapped):
                 return f"the null model {variant} does not clearly fail the criterion"
         except Unmeasured as missing:
@@ -286,5 +294,5 @@ def _misses(
         missed = missed and off > abs(measured.value - no_effect(scene.quantity)) / 2
     if not missed:
         return ""
-    figure = f"{own.value:.3g} where {digits(claim.reported.value)} is reported"
-    return f"{claim.quantity.of.variant} misses its own figure: {figure} ({claim.id})"
+    shown = f"{_shown(own.value, own)} where {digits(claim.reported.value)} is reported"
+    return f"{claim.quantity.of.variant} misses its own figure: {shown} ({claim.id})"

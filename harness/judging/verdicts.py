@@ -188,7 +188,8 @@ class _Judge:
         places = cells(quantity, datasets)
         if mixed := self.found.mixed(places):
             reason = f"{reason}; records made with {mixed} (--same-versions takes the newest kind)"
-        size = self._size(claim, quantity, measured)
+        comparable = decision.verdict != "not comparable"
+        size = self._size(claim, quantity, measured) if comparable else None
         held = decision.verdict == "reproduced" and is_ordering(claim)
         return replace(
             self._blank(claim, where, reason),

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from harness import paths
 from harness.judging.deciding import Headline
+from harness.judging.rounding import interval
 from harness.records import RecordStore
 from harness.report.leaderboard import PaperResults, collect
 from harness.report.markdown import table, text
-from harness.report.rounding import interval
 from harness.specs import catalog
 from harness.specs.schema import Paper
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from harness import paths
 from harness.files import write_atomically
 from harness.judging.deciding import Headline
+from harness.judging.rounding import certain, figure, plus_minus
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.records import RecordStore, Unreadable
 from harness.report import svg
@@ -31,7 +32,6 @@ from harness.report.leaderboard import (
     strays,
 )
 from harness.report.progress import duration
-from harness.report.rounding import certain, figure, plus_minus
 from harness.report.rows import marks, measured, reported, seeds_of, seen, sized
 from harness.specs import catalog
 from harness.specs.claims import Claim

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.engines.base import Event, Finished, Reported, Started
+from harness.judging.rounding import figure
 from harness.plan import PlannedTrial
 from harness.procedures.base import Progress
-from harness.report.rounding import figure
 from harness.specs.schema import Paper
 
 LINES_EVERY = 10.0

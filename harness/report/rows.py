@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from harness.judging.rounding import certain, figure, interval
 from harness.judging.verdicts import Verdict
-from harness.report.rounding import certain, figure, interval
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Verdict))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import paths
 from harness.judging.deciding import Headline
+from harness.judging.rounding import figure
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history
@@ -31,7 +32,6 @@ from harness.report.markdown import (
     value,
 )
 from harness.report.progress import duration
-from harness.report.rounding import figure
 from harness.report.rows import marks, measured, reasons, reported, seeds_of, seen
 
 MAX_TRIALS = 200

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_atomically
+from harness.judging.rounding import figure
 from harness.report.leaderboard import described
 from harness.report.markdown import table
-from harness.report.rounding import figure
 
 PARTS = ("overhead", "sweep", "isolation", "start", "reports", "papers")
 INTRODUCTION = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.report.rounding import figure
+from harness.judging.rounding import figure
 from scripts.benchmark.project import Project, project
 from scripts.benchmark.timing import Finding, Row
 from scripts.benchmark.written import write_papers

@@ -41,6 +41,13 @@ def test_a_claim_about_a_mechanism_needs_its_criterion_to_fail_without_it(made) 
     assert gone.removed_low < 1 < gone.removed_high
 
 
+def test_an_effect_that_turns_round_is_said_to_be_reversed(made) -> None:
+    spec = made.paper({**GAP, "control": CONTROL, "mechanism": True})
+    found = made.judged(spec, "full", a=A, b=B, ctl=[0.1, 0.12, 0.11, 0.09, 0.1])
+    assert found.verdict == "reproduced"
+    assert "the effect is reversed without order: -40.2 instead of 40.2 points" in found.control
+
+
 def test_the_control_replaces_the_operand_on_both_sides(made) -> None:
     """Of a difference between two metrics of one variant, the control brings both."""
     claim = {
@@ -163,6 +170,20 @@ def test_failed_seeds_count_in_shares(made) -> None:
     found = made.one(spec, "full", rows)
     assert (found.measured, found.failed) == (0.75, 4)
     assert found.verdict == "reproduced"
+
+
+def test_a_share_of_runs_that_all_failed_is_none(made) -> None:
+    quantity = {**VALUE["quantity"], "over_seeds": {"share_above": 80}}
+    spec = made.paper({"quantity": quantity, "criterion": {"at_least": 0.6}})
+    rows = [made.record(spec, "full", "a", "paper-set", s, status="failed") for s in range(8)]
+    found = made.one(spec, "full", rows)
+    assert (found.verdict, found.measured, found.failed) == ("not reproduced", 0.0, 8)
+
+
+def test_what_cannot_be_compared_has_no_size(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"within": 50}})
+    found = made.one(spec, "full", made.table(spec, "full", "proxy", a=A))
+    assert (found.verdict, found.size) == ("not comparable", None)
 
 
 @pytest.mark.parametrize(

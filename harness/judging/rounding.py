@@ -51,12 +51,16 @@ def plus_minus(value: float, half: float | None) -> str:
     return f"{figure(value, half)} ± {figure(half, half)}"
 
 
+def half_width(value: float, low: float | None, high: float | None) -> float | None:
+    """The longer way from a value to an end of its interval; ``None`` without an end."""
+    return max((abs(end - value) for end in (low, high) if end is not None), default=None)
+
+
 def interval(value: float, low: float | None, high: float | None) -> str:
     """``3.4 [2.1, 4.7]``; an open end is infinite, and without both there is only the value."""
-    if low is None and high is None:
+    error = half_width(value, low, high)
+    if error is None:
         return figure(value)
-    widths = [abs(end - value) for end in (low, high) if end is not None]
-    error = max(widths)
     if error == 0:
         return certain(value)
     bottom, top = (figure(end, error, INTERVAL_DIGITS) for end in (low, high))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from harness.judging.rounding import certain, figure, interval, plus_minus
 from harness.judging.statistics import Estimate
 from harness.judging.verdicts import Verdict
 from harness.report.boards import Board, Entry, _ranked
 from harness.report.leaderboard import Cell
-from harness.report.rounding import certain, figure, interval, plus_minus
 from harness.report.rows import marks, measured, reasons, seeds_of, seen
 
 
