@@ -205,6 +205,15 @@ def test_outcomes_that_do_not_vary_or_have_two_peaks_are_counted(made, runs, ver
     assert f"{met} of {len(runs)} runs meet" in found.reason
 
 
+def test_runs_that_failed_did_not_meet_it(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"at_least": 99}})
+    rows = made.table(spec, "full", "paper-set", a=[1.0] * 6)
+    rows += [made.record(spec, "full", "a", "paper-set", s, status="timed out") for s in (6, 7)]
+    found = made.one(spec, "full", rows)
+    assert (found.verdict, found.runs_met) == ("inconclusive", 6)
+    assert "6 of 8 runs meet" in found.reason
+
+
 def test_absolute_figures_at_a_reduced_protocol_are_met_or_missed(made) -> None:
     for least, reached in ((80, "met"), (95, "missed")):
         spec = made.paper({**VALUE, "criterion": {"at_least": least}})
@@ -247,6 +256,14 @@ def test_fiellers_interval_covers_the_share_that_is_removed() -> None:
     hits = sum(p.low <= 0.3 <= p.high for p in bounded)
     assert (hits + len(found) - len(bounded)) / len(found) >= 0.93
     assert len(bounded) > 4500
+
+
+def test_the_share_is_paired_by_seed() -> None:
+    """What is left is 0.7 of each seed's effect: no uncertainty, however much effects vary."""
+    effects = [2.0, 3.0, 2.5, 1.8]
+    found = removed(effects, [0.7 * effect for effect in effects])
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(0.3, abs=1e-6), pytest.approx(0.3, abs=1e-6))
 
 
 def test_an_effect_that_is_not_clear_has_no_share() -> None:
