@@ -235,8 +235,8 @@ def operand_that_misses(scene: Scene, paper: Paper, measured: Estimate, evidence
     The figures are those of the spec's other claims: a ``value`` of the operand's variant in the
     same unit, on the same data. Under the paper's protocol its interval lies outside what that
     claim accepts. Under a reduced one all figures shift, and only a miss by more than half of the
-    measured effect counts, also where one end of its interval is open: then the miss may be the
-    effect.
+    measured difference counts, also where one end of its interval is open: then the miss may be
+    the difference.
     """
     if scene.quantity.kind not in COMPARISONS or evidence == "stand-in":
         return ""
@@ -291,7 +291,7 @@ def _misses(
         off = abs(own.value - claim.reported.value)
         open_end = None in (own.low, own.high)
         missed = missed or (open_end and not met(claim, own.value))
-        missed = missed and off > abs(measured.value - no_effect(scene.quantity)) / 2
+        missed = missed and scene.quantity.kind == "difference" and off > abs(measured.value) / 2
     if not missed:
         return ""
     shown = f"{_shown(own.value, own)} where {digits(claim.reported.value)} is reported"
