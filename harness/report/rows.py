@@ -43,10 +43,9 @@ def seeds_of(verdict: Verdict) -> str:
 
 
 def marks(verdict: Verdict) -> list[str]:
-    """What is said beside the verdict."""
+    """What is said beside the verdict; ``met`` and ``missed`` are figures at a reduced protocol."""
     found = ["direction only"] if verdict.direction_only else []
-    if verdict.at_reduced:
-        found.append(f"{verdict.at_reduced} at reduced protocol")
+    found += [verdict.at_reduced] if verdict.at_reduced else []
     return [*found, "stale"] if verdict.stale else found
 
 

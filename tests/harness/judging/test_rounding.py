@@ -79,7 +79,7 @@ def test_what_stands_beside_a_verdict() -> None:
         n=5, failed=3, direction_only=True, at_reduced="met", stale=True, size=2.1, size_low=2.05,
         size_high=2.15, control="control: fine", by="others", seen="quoted", traceable=False,
     )  # fmt: skip
-    assert marks(all_of_it) == ["direction only", "met at reduced protocol", "stale"]
+    assert marks(all_of_it) == ["direction only", "met", "stale"]
     assert seeds_of(all_of_it) == "5 of 8"
     assert reasons(all_of_it) == ["inside", "control: fine", "2.100 [2.050, 2.150] × reported"]
     assert seen(all_of_it) == "T1; arXiv (seen: quoted); cannot be traced; claimed by others"
