@@ -238,7 +238,7 @@ def operand_that_misses(scene: Scene, paper: Paper, measured: Estimate, evidence
     measured difference counts, also where one end of its interval is open: then the miss may be
     the difference.
     """
-    if scene.quantity.kind not in COMPARISONS or evidence == "stand-in":
+    if scene.quantity.kind not in COMPARISONS:
         return ""
     for operand in scene.quantity.operands:
         metric = operand.metric or scene.quantity.metric

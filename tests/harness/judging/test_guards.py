@@ -116,12 +116,34 @@ def test_the_size_of_a_ratio_is_counted_from_one() -> None:
     assert relative_size(Estimate(1.1, None, None, 5), 1.0, 1.0) is None
 
 
-def with_figure(made, tier, reported, a, b, within=1.0):
+def test_only_an_ordering_that_held_has_a_direction(made) -> None:
+    figure = {"value": 10.0, "unit": "points"}
+    absolute = made.paper({**GAP, "criterion": {"within": 100}, "reported": figure})
+    found = made.judged(absolute, "full", a=A, b=B)
+    assert (found.verdict, found.direction_only) == ("reproduced", False)
+    lost = made.judged(made.paper({**GAP, "reported": figure}), "full", a=B, b=A)
+    assert (lost.verdict, lost.direction_only) == ("not reproduced", False)
+
+
+def test_null_models_and_controls_that_do_not_vary_are_counted(made) -> None:
+    spec = made.paper({**VALUE, "criterion": {"at_least": 85}, "null": ["ctl"]})
+    found = made.judged(spec, "full", a=A, ctl=[0.9] * 5)
+    assert "is met by the null model ctl" in found.reason
+    assert made.judged(spec, "full", a=A, ctl=[0.1] * 5).verdict == "reproduced"
+    spec = made.paper({**GAP, "control": CONTROL})
+    for n, verdict in ((5, "inconclusive"), (6, "reproduced")):
+        runs = [*A, 0.93][:n]
+        lower = [x - 0.1 for x in runs]
+        found = made.judged(spec, "full", a=runs, b=[*B, 0.52][:n], ctl=lower)
+        assert (found.verdict, "no spread" in found.control) == (verdict, True)
+
+
+def with_figure(made, tier, reported, a, b, within=1.0, **quantity):
     """The verdict on a − b, where another claim says what ``b`` reaches."""
     figure = {
         "id": "figure",
         "statement": "b reaches it",
-        "quantity": {"value": "acc", "of": "b", "on": "paper-set"},
+        "quantity": {"value": "acc", "of": "b", "on": "paper-set", **quantity},
         "criterion": {"within": within},
         "reported": {"value": reported, "unit": "%"},
         "source": {"where": "T1", "seen_in": "arXiv"},
@@ -129,7 +151,11 @@ def with_figure(made, tier, reported, a, b, within=1.0):
     spec = made.paper({**GAP, "reported": {"text": "better"}})
     claim = type(spec.claims[0]).model_validate(figure)
     spec = spec.model_copy(update={"claims": [*spec.claims, claim]})
-    rows = made.table(spec, tier, "paper-set", a=a, b=b)
+    rows = [
+        made.record(spec, tier, variant, "paper-set", seed, {"acc": acc, "loss": 0.5 + acc})
+        for variant, values in (("a", a), ("b", b))
+        for seed, acc in enumerate(values)
+    ]
     return made.judge(spec, tier, rows)[0]
 
 
@@ -148,6 +174,16 @@ def test_no_operand_may_miss_its_own_figure(made, tier, reported, verdict) -> No
     found = with_figure(made, tier, reported, A, B, within)
     assert found.verdict == verdict
     assert ("misses its own figure" in found.reason) is (verdict == "inconclusive")
+
+
+def test_a_best_of_runs_whose_upper_end_is_open_can_miss(made) -> None:
+    found = with_figure(made, "cpu", 88.0, A, B, over_seeds="best")
+    assert found.verdict == "inconclusive" and "misses its own figure" in found.reason
+
+
+def test_figures_in_another_unit_are_not_an_operands_own(made) -> None:
+    quantity = {"value": "loss", "of": "b", "on": "paper-set"}
+    assert with_figure(made, "full", 88.0, A, B, **quantity).verdict == "reproduced"
 
 
 def test_seeds_that_failed_stand_in_n_and_leave_no_mean(made) -> None:
