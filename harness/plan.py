@@ -14,7 +14,7 @@ from typing import Any, Literal
 from harness.fingerprint import code_fingerprint
 from harness.records import Record, RecordStore
 from harness.specs.build import class_paths
-from harness.specs.schema import Override, Paper, Tier, Variant
+from harness.specs.schema import Override, Paper, Schedule, Tier, Variant
 from harness.specs.types import Evidence
 
 State = Literal["fresh", "stale", "failed", "missing"]
@@ -59,12 +59,16 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved settings of a variant on a dataset at a tier, all seeds alike."""
+    """Resolved settings of a variant on a dataset at a tier, all seeds alike.
+
+    ``schedule`` says that seeds are added until claims are decided, from ``seeds`` on.
+    """
 
     config: dict[str, Any]
     protocol: Literal["paper", "reduced"]
     seeds: int
     deterministic: bool = False
+    schedule: Schedule | None = None
 
     def seed_range(self, wanted: int | None) -> range:
         """The seeds to run: those asked for, else the tier's; a single one suffices if nothing
@@ -142,6 +146,8 @@ def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str)
             protocol = override.protocol or protocol
             seeds = override.seeds or seeds
     config = {"procedure": procedure, "model": model, "data": data}
+    if isinstance(seeds, Schedule):
+        return Settings(config, protocol, seeds.start, variant.deterministic, seeds)
     return Settings(config, protocol, seeds, variant.deterministic)
 
 

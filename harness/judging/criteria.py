@@ -122,7 +122,7 @@ def k_of_n(claim: Claim, measured: Estimate) -> tuple[Place, int, int, tuple[flo
     """
     hits = sum(met(claim, value) for value in measured.values)
     n = len(measured.values) + measured.failed
-    low, high = clopper_pearson(hits, n)
+    low, high = clopper_pearson(hits, n, measured.confidence)
     place: Place = "inside" if low > 0.5 else "outside" if high < 0.5 else "across"
     return place, hits, n, (low, high)
 

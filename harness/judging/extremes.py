@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SIDE = 0.025  # the error allowed on each side
+SIDE = 0.025  # the error allowed on each side unless asked
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Quantile:
     note: str
 
 
-def median(numbers: Sequence[float], failed: int = 0, failure: float = -math.inf) -> Quantile:
+def median(
+    numbers: Sequence[float], failed: int = 0, failure: float = -math.inf, side: float = SIDE
+) -> Quantile:
     """The median run.
 
     Args:
@@ -38,14 +40,20 @@ def median(numbers: Sequence[float], failed: int = 0, failure: float = -math.inf
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     if not math.isfinite(middle):
         raise ValueError(f"{failed} of {n} runs failed, so that the median run is none")
-    low, high = ends(ordered, 0.5)
+    low, high = ends(ordered, 0.5, side)
     if low is None and high is None:
         return Quantile(middle, None, None, "too few seeds for an interval of the median")
     return Quantile(middle, low, high, "median run, order statistics")
 
 
 def best_of(
-    numbers: Sequence[float], k: int, *, highest: bool, failed: int = 0, name: str = "best"
+    numbers: Sequence[float],
+    k: int,
+    *,
+    highest: bool,
+    failed: int = 0,
+    name: str = "best",
+    side: float = SIDE,
 ) -> Quantile:
     """The median of what the best of ``k`` runs gives, from ``k`` runs or more.
 
@@ -65,29 +73,33 @@ def best_of(
     # The smallest number that is not below the best of half of all choices of k out of n runs.
     half = math.comb(n, k) / 2
     value = next(x for j, x in enumerate(ordered, 1) if math.comb(j, k) >= half)
-    low, high = ends(ordered, 0.5 ** (1 / k))
+    low, high = ends(ordered, 0.5 ** (1 / k), side)
     if not highest:
         low, high = (None if high is None else -high), (None if low is None else -low)
     note = f"{name} of {k} runs" + (f" out of {n}" if n > k else "")
-    return Quantile(sign * value, low, high, f"{note}, order statistics{_open(low, high, k, n)}")
+    return Quantile(
+        sign * value, low, high, f"{note}, order statistics{_open(low, high, k, n, side)}"
+    )
 
 
-def _open(low: float | None, high: float | None, k: int, n: int) -> str:
+def _open(low: float | None, high: float | None, k: int, n: int, side: float) -> str:
     if low is not None and high is not None:
         return ""
-    need = math.ceil(k * math.log(SIDE) / math.log(0.5))
+    need = math.ceil(k * math.log(side) / math.log(0.5))
     return f"; an end is open, which takes {need} runs" if n < need else "; an end is open"
 
 
-def ends(ordered: Sequence[float], p: float) -> tuple[float | None, float | None]:
-    """The 95 % interval of the ``p`` quantile: two of the sorted numbers, 2.5 % on each side."""
+def ends(
+    ordered: Sequence[float], p: float, side: float = SIDE
+) -> tuple[float | None, float | None]:
+    """The interval of the ``p`` quantile: two of the sorted numbers, by the error on each side."""
     from scipy.special import bdtr
 
     n = len(ordered)
     # x_(j) lies below the quantile where at least j of the runs do, which is Bin(n, p).
     fewer = [float(bdtr(j, n, p)) for j in range(n)]  # P(at most j runs below), j = 0 … n − 1
-    lowest = [x for x, chance in zip(ordered, fewer, strict=True) if chance <= SIDE]
-    highest = [x for x, chance in zip(ordered, fewer, strict=True) if chance >= 1 - SIDE]
+    lowest = [x for x, chance in zip(ordered, fewer, strict=True) if chance <= side]
+    highest = [x for x, chance in zip(ordered, fewer, strict=True) if chance >= 1 - side]
     return _finite(lowest[-1:]), _finite(highest[:1])
 
 

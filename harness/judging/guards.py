@@ -30,14 +30,14 @@ COMPARISONS = ("difference", "ratio", "relative_change")
 
 @dataclass(frozen=True)
 class Controlled:
-    """How a control behaved.
+    """How a control behaved (``None``: not clearly).
 
     ``met`` says whether the criterion still holds with the control in the operand's place
     (``None``: not measured), ``left`` how large the effect then is, and ``share`` how much of it
     the control takes away.
     """
 
-    behaves: bool
+    behaves: bool | None
     words: str
     met: bool | None = None
     left: float | None = None
@@ -143,8 +143,8 @@ def _both(scene: Scene, swapped: Quantity) -> tuple[BySeed, BySeed]:
     return broadcast(whole, per_seed(swapped, scene.datasets, scene.found))
 
 
-def _distance(scene: Scene, unit: str) -> tuple[bool, str]:
-    """Whether the control's metric is clearly lower (higher), and by how much."""
+def _distance(scene: Scene, unit: str) -> tuple[bool | None, str]:
+    """Whether the control's metric is lower (higher; ``None``: not clearly), and by how much."""
     control, quantity = scene.claim.control, scene.quantity
     assert control is not None
     metric = control.metric or quantity.of.metric or quantity.metric
@@ -165,14 +165,19 @@ def _distance(scene: Scene, unit: str) -> tuple[bool, str]:
     ends = [sign * end for end in (found.low, found.high) if end is not None]
     if found.k_of_n:
         hits = sum(sign * value > control.by for value in found.values)
-        if clopper_pearson(hits, len(found.values))[0] > 0.5:
+        low, high = clopper_pearson(hits, len(found.values), found.confidence)
+        unclear = high > 0.5
+        if low > 0.5:
             return True, f"control: {shown} ({found.note})"
-    elif len(ends) == 2 and min(ends) > control.by:
-        return True, f"control: {shown}"
+    else:
+        unclear = bool(ends) and max(ends) > control.by
+        if len(ends) == 2 and min(ends) > control.by:
+            return True, f"control: {shown}"
     if not ends:
         return False, f"the control cannot be judged ({found.note}): {shown}"
     margin = f" by more than {digits(control.by)}" if control.by else ""
-    return False, f"the control is not clearly {control.must_be}{margin}: {shown}"
+    words = f"the control is not clearly {control.must_be}{margin}: {shown}"
+    return (None if unclear else False), words
 
 
 def _gap_in_words(control: str, gap: Estimate, unit: str) -> str:
@@ -213,7 +218,7 @@ def _told_apart(scene: Scene, swapped: Quantity) -> bool:
         return False
     own, null = _both(scene, swapped)
     gaps = [Measured(value=own[s].value - null[s].value) for s in own if s in null]
-    found = estimate(gaps) if gaps else None
+    found = estimate(gaps, confidence=scene.found.confidence) if gaps else None
     if found is None or found.low is None or found.high is None:
         return False
     return found.low > 0 or found.high < 0

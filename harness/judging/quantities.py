@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from harness.judging.extremes import between
 from harness.judging.statistics import (
+    CONFIDENCE,
     Better,
     Estimate,
     estimate,
@@ -51,6 +54,7 @@ class Measurements:
         folds: how many folds each dataset has; a seed counts when all of them are there.
         deterministic: variants whose only error is that of the measurement itself.
         overlap: test ÷ training examples of datasets whose splits share training examples.
+        confidence: of the intervals estimated from them.
     """
 
     def __init__(
@@ -60,11 +64,13 @@ class Measurements:
         folds: Mapping[str, int],
         deterministic: Collection[str] = (),
         overlap: Mapping[str, float] | None = None,
+        confidence: float = CONFIDENCE,
     ) -> None:
         self.metrics = metrics
         self.folds = folds
         self.deterministic = deterministic
         self.overlap = overlap or {}
+        self.confidence = confidence
         self.done: dict[tuple[str, str], dict[int, list[Record]]] = {}
         self.broken: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in records:
@@ -73,6 +79,28 @@ class Measurements:
                 self.done.setdefault(cell, {}).setdefault(record.seed, []).append(record)
             else:
                 self.broken[cell].append(record)
+
+    def at(self, confidence: float, seeds: int | None = None) -> Measurements:
+        """These measurements judged at another confidence, of the first seeds alone."""
+        view = copy.copy(self)
+        view.confidence = confidence
+        if seeds is not None:
+            view.done = {
+                cell: {seed: found for seed, found in by_seed.items() if seed < seeds}
+                for cell, by_seed in self.done.items()
+            }
+            view.broken = defaultdict(list)
+            for cell, records in self.broken.items():
+                view.broken[cell] = [r for r in records if r.seed < seeds]
+        return view
+
+    def tried(self, variant: str, dataset: str) -> int:
+        """How many seeds from 0 on have a trial of every fold, whatever became of it."""
+        cell = (variant, dataset)
+        records = [r for group in self.done.get(cell, {}).values() for r in group]
+        trials = Counter(r.seed for r in [*records, *self.broken.get(cell, [])])
+        need = self.folds.get(dataset, 1)
+        return next(seed for seed in count() if trials[seed] < need)
 
     @property
     def datasets(self) -> list[str]:
@@ -182,7 +210,7 @@ def measure(quantity: Quantity, datasets: Sequence[str], found: Measurements) ->
     ends = (result.value, result.low, result.high)
     if not all(end is None or math.isfinite(end) for end in ends):
         raise Unmeasured("the figures are out of the range of numbers")
-    return result
+    return replace(result, confidence=found.confidence)
 
 
 def cells(quantity: Quantity, datasets: Sequence[str]) -> list[tuple[str, str]]:
@@ -198,7 +226,13 @@ def _measure(quantity: Quantity, datasets: Sequence[str], found: Measurements) -
     values = _values(quantity, datasets, found, failed)
     overlap = max((found.overlap.get(place, 0.0) for _, place in cells(quantity, datasets)))
     try:
-        return estimate(values, rule, better=better, failed=failed, overlap=overlap)
+        return estimate(
+            *(values, rule),
+            better=better,
+            failed=failed,
+            overlap=overlap,
+            confidence=found.confidence,
+        )
     except ValueError as error:
         raise Unmeasured(str(error)) from None
 
@@ -292,9 +326,9 @@ def _of_summaries(
         if not isinstance(quantity, Difference):
             raise Unmeasured("shares of runs are compared by their difference")
         runs = zip(sides, failures, strict=True)
-        hits = [hits_of(side, quantity.over_seeds, better, failed) for side, failed in runs]
-        return replace(share_difference(*hits), failed=sum(failures))
-    return _of_quantiles(quantity, sides, failures, better)
+        first, second = (hits_of(s, quantity.over_seeds, better, failed) for s, failed in runs)
+        return replace(share_difference(first, second, found.confidence), failed=sum(failures))
+    return _of_quantiles(quantity, sides, failures, better, found.confidence)
 
 
 def _of_quantiles(
@@ -302,12 +336,13 @@ def _of_quantiles(
     sides: Sequence[Sequence[float]],
     failures: Sequence[int],
     better: Better | None,
+    confidence: float,
 ) -> Estimate:
     """Best against best of as many runs, median against median."""
     rule = quantity.over_seeds
     try:
         first, second = (
-            quantile(side, rule, better, failed)
+            quantile(side, rule, better, failed, confidence)
             for side, failed in zip(sides, failures, strict=True)
         )
     except ValueError as error:

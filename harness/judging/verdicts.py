@@ -21,6 +21,7 @@ from harness.judging.decisions import Judgement as Judgement
 from harness.judging.effects import Proportion, relative_size, same_unit
 from harness.judging.guards import Controlled, Scene
 from harness.judging.quantities import Measurements, Unmeasured, cells, measure
+from harness.judging.sequential import Look, Looks, judged_on, seeds_may_decide
 from harness.judging.statistics import Estimate
 from harness.records import Record
 from harness.specs.claims import Claim, Quantity, Share
@@ -46,6 +47,10 @@ class Verdict:
     ``share_high`` are the interval of their share. ``effect_left`` is the effect with the control
     in the operand's place and ``removed`` the share of the effect that the control takes away.
     ``by`` says whose claim it is and ``seen`` how its source was seen.
+
+    ``p`` belongs to a claim that is ``reproduced``: the one-sided error at the criterion's edge.
+    Where seeds are added until claims are decided, ``look`` is the number of seeds at which this
+    one was judged, ``path`` what was seen at each look, and ``undecided`` that more may decide it.
     """
 
     paper: str
@@ -85,6 +90,10 @@ class Verdict:
     by: str = "paper"
     seen: str = ""
     traceable: bool = True
+    p: float | None = None
+    look: int | None = None
+    path: tuple[Look, ...] = ()
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,20 +183,26 @@ class _Judge:
 
     def _judge(self, claim: Claim, quantity: Quantity, datasets: list[str]) -> Verdict:
         where = " + ".join(datasets)
+        looks = Looks.of(self.paper, self.tier, self.found, judged_on(claim, datasets))
+        if looks.schedule and looks.reached is None:
+            blank = self._blank(claim, where, looks.remark)
+            return replace(blank, verdict="inconclusive", undecided=True)
+        found = looks.at()
         try:
-            measured = measure(quantity, datasets, self.found)
+            measured = measure(quantity, datasets, found)
         except Unmeasured as missing:
             return self._blank(claim, where, str(missing))
         evidence = self._evidence(quantity, datasets)
-        scene = Scene(claim, quantity, datasets, self.found, self._unit(quantity))
+        scene = Scene(claim, quantity, datasets, found, self._unit(quantity))
         controlled = guards.control(scene, measured, self._unit_of_distance(claim, quantity))
         decision = decide(claim, measured, evidence)
+        undecided = seeds_may_decide(claim, measured, evidence, decision, controlled)
         if decision.verdict == "reproduced":
             decision = self._guarded(scene, measured, evidence, controlled, decision)
-        reason = decision.reason
         places = cells(quantity, datasets)
-        if mixed := self.found.mixed(places):
-            reason = f"{reason}; records made with {mixed} (--same-versions takes the newest kind)"
+        mixed = found.mixed(places)
+        versions = f"records made with {mixed} (--same-versions takes the newest kind)"
+        reason = "; ".join(filter(None, [decision.reason, looks.remark, versions if mixed else ""]))
         comparable = decision.verdict != "not comparable"
         size = self._size(claim, quantity, measured) if comparable else None
         held = decision.verdict == "reproduced" and is_ordering(claim)
@@ -207,6 +222,10 @@ class _Judge:
             **_ends("share", decision.share),
             **_proportion("size", size),
             **_controlled(controlled),
+            p=looks.error(claim, measured, datasets) if decision.verdict == "reproduced" else None,
+            look=looks.reached,
+            path=looks.path(quantity, datasets),
+            undecided=undecided and not looks.exhausted,
         )
 
     def _guarded(

@@ -91,7 +91,7 @@ def paper(spec: Paper) -> Any:
         ]
     variants = [{"variant": k, "label": v.label, "role": v.role} for k, v in spec.variants.items()]
     tiers = [
-        {"tier": k, "seeds": t.seeds, "data": _slots(t.datasets), "what": t.description}
+        {"tier": k, "seeds": str(t.seeds), "data": _slots(t.datasets), "what": t.description}
         for k, t in spec.tiers.items()
     ]
     return Group(*parts, *(Grid(rows, list(rows[0])) for rows in (variants, tiers)))
@@ -103,7 +103,7 @@ def _slots(datasets: Sequence[str | list[str]]) -> str:
 
 def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
     """Trials by state for each paper, with the data that is on this machine."""
-    from harness import plan
+    from harness import plan, rounds
     from harness.data import DataUnavailable
     from harness.records import RecordStore
     from harness.reproduction import available_data
@@ -116,7 +116,7 @@ def states(keys: Sequence[str] | None, tier: str) -> list[Row]:
         except DataUnavailable as error:
             rows.append({"paper": key, "tier": tier, "datasets": [], "note": str(error)})
             continue
-        trials = plan.plan(spec, tier, chosen)
+        trials = rounds.planned(spec, tier, list(chosen))
         counts = Counter(plan.states(trials, RecordStore(paths.records())).values())
         row: Row = {
             "paper": key,

@@ -57,10 +57,12 @@ def sized(verdict: Verdict) -> str:
 
 
 def reasons(verdict: Verdict) -> list[str]:
-    """Why the verdict is what it is: the reason, the control, the size of the effect."""
+    """Why the verdict is what it is: the reason, the control, the looks, the effect's size."""
     parts = [verdict.reason]
     if verdict.control and verdict.control != verdict.reason:
         parts.append(verdict.control)
+    if verdict.path:
+        parts.append(f"looks at {in_words(verdict)}")
     return [*parts, size] if (size := sized(verdict)) else parts
 
 
@@ -70,3 +72,11 @@ def seen(verdict: Verdict) -> str:
     lost = "" if verdict.traceable else "; cannot be traced"
     whose = "" if verdict.by == "paper" else f"; claimed by {verdict.by}"
     return f"{verdict.source}{how}{lost}{whose}"
+
+
+def in_words(verdict: Verdict) -> str:
+    """What was seen at each look: ``5 seeds: 1.2 [-3.1, 5.5]; 10 seeds: 1.9 [0.2, 3.6]``."""
+    return "; ".join(
+        f"{look.seeds} seeds: {interval(look.measured, look.ci_low, look.ci_high)}"
+        for look in verdict.path
+    )

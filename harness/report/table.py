@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
-from harness.judging.results import verdicts
+from harness.judging import results as known
 from harness.judging.verdicts import JUDGEMENTS, Verdict
-from harness.report.rows import COLUMNS, verdict_rows
+from harness.report.rows import COLUMNS, in_words, verdict_rows
 from harness.specs import catalog
 from harness.specs.types import Evidence
 
@@ -23,13 +23,16 @@ def frame(rows: Iterable[Verdict]) -> pd.DataFrame:
 
     Numbers are ``Float64`` and counts ``Int64`` (``n`` is missing for deterministic quantities,
     which ``exact`` marks), marks are ``boolean``, verdict and evidence are categories, the rest
-    is text; what is missing is NA.
+    is text (``path`` in words); what is missing is NA.
     """
     import pandas as pd
 
+    verdicts = list(rows)
     made = [
-        row | {"n": None if row["n"] == "exact" else row["n"], "exact": row["n"] == "exact"}
-        for row in verdict_rows(rows)
+        row
+        | {"n": None if row["n"] == "exact" else row["n"], "exact": row["n"] == "exact"}
+        | {"path": in_words(verdict)}
+        for verdict, row in zip(verdicts, verdict_rows(verdicts), strict=True)
     ]
     table = pd.DataFrame(made, columns=[*COLUMNS, "exact"])
     categories = {"verdict": JUDGEMENTS, "evidence": get_args(Evidence)}
@@ -54,4 +57,4 @@ def results(key: str | None = None, tier: str | None = None) -> pd.DataFrame:
         tier: by the records of this one alone; default all.
     """
     keys = [key] if key else catalog.paper_keys()
-    return frame(v for one in keys for v in verdicts(one, tier))
+    return frame(v for one in keys for v in known.verdicts(one, tier))

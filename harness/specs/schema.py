@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from harness.specs.claims import Claim
 from harness.specs.types import Bytes, Key, Seconds, Strict
@@ -96,19 +96,43 @@ class Override(Strict):
     seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
+class Schedule(Strict):
+    """Seeds until decided: claims are looked at after ``start`` seeds, then after twice as many,
+    and so on to ``most``; variants of those that are undecided go on."""
+
+    start: int = Field(ge=2, le=50_000)
+    most: int = Field(ge=3, le=100_000)
+
+    @model_validator(mode="after")
+    def _grows(self) -> Schedule:
+        if self.most <= self.start:
+            raise ValueError("most must be above start")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.start}–{self.most}"
+
+
+Seeds = Annotated[
+    Annotated[int, Field(ge=1, le=100_000), Tag("number")] | Annotated[Schedule, Tag("schedule")],
+    Discriminator(lambda v: "schedule" if isinstance(v, (dict, Schedule)) else "number"),
+]
+
+
 class Tier(Strict):
     """How much work is spent.
 
     ``datasets`` is a list of slots; a slot is a dataset or a list of them in order of
-    preference, of which the first available one is used. ``together`` is how many seeds share a
-    process where the procedure has ``run_together``.
+    preference, of which the first available one is used. ``seeds`` is a number, or a schedule by
+    which they are added until claims are decided. ``together`` is how many seeds share a process
+    where the procedure has ``run_together``.
     """
 
     description: str
     protocol: Literal["paper", "reduced"] = "reduced"
     datasets: list[Key | list[Key]] = Field(min_length=1)
     variants: list[str] = ["*"]
-    seeds: int = Field(default=1, ge=1, le=100_000)
+    seeds: Seeds = 1
     timeout: Seconds = 3600.0
     memory: Bytes | None = None
     cpus: int = Field(default=1, ge=1, le=1024)

@@ -113,3 +113,22 @@ def made(project) -> SimpleNamespace:
     return SimpleNamespace(
         BASE=BASE, paper=paper, record=record, table=table, one=one, judged=judged, judge=judge
     )
+
+
+@pytest.fixture
+def handmade(made: SimpleNamespace) -> SimpleNamespace:
+    """The same for one tier, ``full``, whose settings are given; ``exact`` names variants."""
+
+    def paper(claim: dict, exact: tuple = (), **tier) -> Paper:
+        names = made.BASE["variants"]
+        variants = {k: {**v, "deterministic": k in exact} for k, v in names.items()}
+        tiers = {"full": {**made.BASE["tiers"]["full"], **tier}}
+        return made.paper(claim, variants=variants, tiers=tiers)
+
+    def records(spec: Paper, **values) -> list[Record]:
+        return made.table(spec, "full", "paper-set", **values)
+
+    def judge(spec: Paper, found: tuple = (), **values):
+        return made.one(spec, "full", [*found, *records(spec, **values)])
+
+    return SimpleNamespace(paper=paper, records=records, judge=judge)
