@@ -32,7 +32,7 @@ $(VENV)/.installed-%: $(call stamp,)
 .PHONY: help setup reproduce test portability lint validate list status leaderboard nightly verify chaos benchmark audit
 
 help: ## Show this help
-	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n] [ENGINE=local|ray]"
+	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n|auto] [ENGINE=local|ray]"
 	@echo "               [FORCE=1] [TIMEOUT=factor] [WANDB_MODE=online] [HARNESS_DATA=folder]"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
@@ -41,7 +41,7 @@ setup: $(call stamp,) ## Create the environment (the other targets do it by them
 reproduce: $(needed) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Reproduce one paper and print its table
 	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
 	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter-out file,$(firstword $(origin BUDGET))),--budget $(BUDGET)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
 	  $(if $(FORCE),--force)
 
 test: $(call stamp,dev) ## Run the tests

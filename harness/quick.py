@@ -11,7 +11,7 @@ from harness import paths, plan
 from harness.files import write_atomically
 from harness.records import RecordStore
 from harness.request import Request
-from harness.specs.schema import Paper
+from harness.specs.schema import Paper, Schedule
 
 NOTE = "configuration.json"
 
@@ -28,7 +28,7 @@ def reasons(request: Request, paper: Paper, chosen: Iterable[str]) -> list[str]:
         found.append(f"with {flags}, which the spec does not ask for")
     if request.tier == "smoke":
         found.append("the tier smoke only shows that everything runs")
-    if request.seeds is not None and request.seeds < (most := _most_seeds(paper, request)):
+    if isinstance(request.seeds, int) and request.seeds < (most := _most_seeds(paper, request)):
         found.append(f"{request.seeds} of {most} seeds")
     if missing := _measured_but_missing(paper, request.tier, set(chosen)):
         found.append(f"without {', '.join(missing)}, on which committed results were measured")
@@ -57,7 +57,8 @@ def configuration(name: str) -> tuple[Path, dict[str, Any]]:
 
 def _most_seeds(paper: Paper, request: Request) -> int:
     tier = paper.tiers[request.tier]
-    return max(tier.seeds, *(o.seeds or 0 for o in tier.overrides), 0)
+    first = tier.seeds.start if isinstance(tier.seeds, Schedule) else tier.seeds
+    return max(first, *(o.seeds or 0 for o in tier.overrides), 0)
 
 
 def _measured_but_missing(paper: Paper, tier: str, chosen: set[str]) -> list[str]:

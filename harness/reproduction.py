@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from harness import data, paths, plan, provenance, quick
+from harness import data, paths, plan, provenance, quick, rounds
 from harness.desk import Setting
 from harness.engines import ranks
 from harness.engines.base import Engine, Event, Finished, Waiting
@@ -21,7 +21,7 @@ from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
 from harness.request import EngineName, Request
 from harness.specs import catalog
-from harness.specs.schema import Paper
+from harness.specs.schema import Paper, Schedule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,12 +110,13 @@ def reproduce(
     tier: str = "cpu",
     *,
     jobs: int | None = None,
-    seeds: int | None = None,
+    seeds: int | Literal["auto"] | None = None,
     variants: Sequence[str] | str | None = None,
     force: bool = False,
     engine: EngineName = "local",
     threads: int | None = None,
     timeout: float = 1.0,
+    budget: float | None = None,
 ) -> Reproduction:
     """Run what is missing or stale of a paper at a tier and judge its claims.
 
@@ -125,10 +126,8 @@ def reproduce(
         UnknownPaper, SpecError, PlanError: nothing was run.
         DataUnavailable, CorruptData, BadMirror: no slot of the tier has usable data.
     """
-    asked = Request(
-        key, tier, jobs, seeds, variants, force, engine, threads=threads, timeout=timeout
-    )
-    return run(asked)
+    asked = Request(key, tier, jobs, seeds, variants, force, engine)
+    return run(replace(asked, threads=threads, timeout=timeout, budget=budget))
 
 
 def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
@@ -142,25 +141,68 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     if request.fabric:
         paper = plan.with_fabric(paper, request.tier, request.fabric)
     chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
-    trials = plan.plan(paper, request.tier, chosen, request.seeds, request.variants)
-    if not trials:
-        raise plan.PlanError("these variants are not run on these datasets at this tier")
-    trials = [replace(trial, timeout=trial.timeout * request.timeout) for trial in trials]
     why = [] if "HARNESS_RESULTS" in os.environ else quick.reasons(request, paper, chosen)
     folder = paths.quick(request.configuration or "quick") if why else paths.results()
     with paths.results_in(folder) if why else contextlib.nullcontext():
         if why:
             quick.note(folder, request.fabric)
         store = RecordStore.here()
+        trials = _planned(paper, request, list(chosen))
         states = plan.states(trials, store)
         todo = [t for t in trials if request.force or states[t.id] != "fresh"]
         failed = _execute(request, paper, trials, todo, chosen, store, observers) if todo else []
+        ran = len(todo)
+        if not isinstance(request.seeds, int):
+            for later in _until_decided(request, paper, list(chosen), store, observers):
+                failed += _execute(request, paper, later, later, chosen, store, observers)
+                ran += len(later)
         records = store.records(paper.key, request.tier)
     verdicts = judge(paper, request.tier, records, list(chosen))
     used = list(chosen)
-    return Reproduction(
-        paper, request.tier, used, verdicts, records, failed, len(todo), folder, why
-    )
+    return Reproduction(paper, request.tier, used, verdicts, records, failed, ran, folder, why)
+
+
+def _planned(paper: Paper, request: Request, datasets: Sequence[str]) -> list[PlannedTrial]:
+    """The trials to begin with.
+
+    Raises:
+        PlanError: there are none, or seeds cannot be added until claims are decided.
+    """
+    if request.seeds == "auto" and not isinstance(paper.tiers[request.tier].seeds, Schedule):
+        raise plan.PlanError(
+            f"{paper.key} has a fixed number of seeds at tier {request.tier}: "
+            "seeds: {start: 5, most: 40} in its spec adds seeds until claims are decided"
+        )
+    if isinstance(request.seeds, int):
+        found = plan.plan(paper, request.tier, datasets, request.seeds, request.variants)
+    else:
+        found = rounds.planned(paper, request.tier, datasets, request.variants)
+    if not found:
+        raise plan.PlanError("these variants are not run on these datasets at this tier")
+    return found
+
+
+def _until_decided(
+    request: Request,
+    paper: Paper,
+    datasets: Sequence[str],
+    store: RecordStore,
+    observers: Sequence[Observer],
+) -> Iterator[list[PlannedTrial]]:
+    """Round after round of more seeds, until claims are decided or the budget is spent."""
+    tried: set[str] = set()
+    while True:
+        records = store.records(paper.key, request.tier)
+        verdicts = judge(paper, request.tier, records, datasets)
+        more = rounds.following(
+            paper, request.tier, verdicts, records, request.budget, request.variants
+        )
+        if said := str(more):
+            _announce(observers, said)
+        if not {trial.id for trial in more.trials} - tried:
+            return
+        tried |= {trial.id for trial in more.trials}
+        yield list(more.trials)
 
 
 def _try_flags(paper: Paper, request: Request) -> None:
@@ -187,6 +229,7 @@ def _execute(
     observers: Sequence[Observer],
 ) -> list[Record]:
     """Run the trials that are not fresh; the failed records come back."""
+    todo = [replace(trial, timeout=trial.timeout * request.timeout) for trial in todo]
     jobs = request.jobs or max(1, provenance.cores() // paper.tiers[request.tier].cpus)
     if request.fabric.get("num_nodes", 1) > 1:
         jobs = 1  # the nodes have to work on the same trial at the same time

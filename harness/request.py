@@ -17,13 +17,15 @@ class Request:
 
     Attributes:
         jobs: workers at a time; default as many as the processors allow.
-        seeds: instead of the tier's number.
+        seeds: instead of the tier's number; ``auto``: until claims are decided, where the tier
+            has a schedule.
         variants: patterns; only these.
         force: run also what is fresh.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         fabric: arguments of Lightning's Fabric (``devices``, ``strategy``, ``precision``, …).
         threads: of each worker; default ``OMP_NUM_THREADS``, else a share of the processors.
         timeout: a factor on the tier's limits of time.
+        budget: what seeds beyond the first look may take in all, in seconds of their records.
 
     Raises:
         PlanError: something that no run could be asked for.
@@ -32,7 +34,7 @@ class Request:
     key: str
     tier: str = "cpu"
     jobs: int | None = None
-    seeds: int | None = None
+    seeds: int | Literal["auto"] | None = None
     variants: Sequence[str] | str | None = None
     force: bool = False
     engine: EngineName = "local"
@@ -40,10 +42,13 @@ class Request:
     fabric: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     timeout: float = 1.0
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("jobs", "seeds", "threads"):
             value = getattr(self, name)
+            if name == "seeds" and value == "auto":
+                continue
             if value is not None and (type(value) is not int or value < 1):
                 raise PlanError(f"{name} must be a whole number from 1; got {value!r}")
         if self.engine not in get_args(EngineName):
@@ -51,6 +56,8 @@ class Request:
             raise PlanError(f"there is no engine {self.engine!r}; there are {known}")
         if not isinstance(self.timeout, (int, float)) or not self.timeout > 0:
             raise PlanError(f"timeout is a factor above 0; got {self.timeout!r}")
+        if self.budget is not None and not self.budget >= 0:
+            raise PlanError(f"budget is a number of seconds; got {self.budget!r}")
         if isinstance(self.variants, str):
             object.__setattr__(self, "variants", [self.variants])
         if self.variants is not None and not self.variants:
@@ -63,3 +70,16 @@ class Request:
         """A name for settings that come from flags: ``bf16-mixed``, ``4-devices-ddp``."""
         words = {"devices": "{}-devices", "num_nodes": "{}-nodes"}
         return "-".join(words.get(name, "{}").format(v) for name, v in self.fabric.items())
+
+
+def seeds_asked(text: str) -> int | Literal["auto"]:
+    """Seeds as the command line gives them.
+
+    Raises:
+        PlanError: neither a number nor ``auto``.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise PlanError(f"seeds are a whole number from 1, or auto; got {text!r}")
+    return int(text)

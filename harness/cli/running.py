@@ -26,10 +26,15 @@ def run(
     paper: PaperKey,
     tier: TierName = "cpu",
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Workers.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Instead of the tier's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Instead of the tier's; auto: until claims are decided.")
+    ] = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only these (patterns).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of each worker.")] = None,
     timeout: Annotated[float, typer.Option(min=0.01, help="Times the tier's time limit.")] = 1.0,
+    budget: Annotated[
+        str | None, typer.Option(help="Of computing for seeds that are added, such as 30m.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Run also what is fresh.")] = False,
     engine: Annotated[EngineName, typer.Option(help="Where trials run.")] = EngineName.local,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
@@ -48,7 +53,7 @@ def run(
     from harness.report.console import console
     from harness.report.progress import ProgressDisplay
     from harness.reproduction import run as reproduce
-    from harness.request import Request
+    from harness.request import Request, seeds_asked
     from harness.tracking import WandbTracker
 
     display = ProgressDisplay(console(stderr=True))
@@ -59,7 +64,7 @@ def run(
         paper,
         tier,
         jobs,
-        seeds,
+        None if seeds is None else seeds_asked(seeds),
         variant or None,
         force,
         engine.value,
@@ -67,6 +72,7 @@ def run(
         fabric,
         threads,
         timeout,
+        None if budget is None else _seconds(budget),
     )
     tracker = WandbTracker(display.announce)
     outcome = reproduce(request, [display, tracker])
@@ -156,10 +162,7 @@ def nightly(
     from harness import nightly as night
     from harness.specs import catalog
 
-    try:
-        seconds = night.seconds(budget)
-    except night.BadBudget as error:
-        raise typer.BadParameter(str(error), param_hint="--budget") from error
+    seconds = _seconds(budget)
     keys = papers or catalog.paper_keys()
     refuse_unknown_tier([catalog.load(key) for key in keys], tier, everywhere=papers is not None)
     try:
@@ -169,6 +172,15 @@ def nightly(
     typer.echo(str(outcome))
     if outcome.failed:
         raise typer.Exit(TRIAL_FAILED)
+
+
+def _seconds(budget: str) -> float:
+    from harness.nightly import BadBudget, seconds
+
+    try:
+        return seconds(budget)
+    except BadBudget as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from error
 
 
 @app.command()
