@@ -1,7 +1,11 @@
-"""A night's work: papers whose records are missing, stale or oldest, until the time is spent."""
+"""A night's work: papers whose records are missing, stale or oldest, until the time is spent.
+
+It is spent where most claims are decided per second, and then on what was measured longest ago.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,9 +16,13 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness import paths, plan
-from harness.records import RecordStore
+from harness import paths, plan, rounds
+from harness.judging.sequential import judged_on
+from harness.judging.verdicts import judge
+from harness.plan import PlannedTrial
+from harness.records import Record, RecordStore
 from harness.specs import catalog
+from harness.specs.schema import Paper
 from harness.specs.types import Seconds
 
 COMMAND = [sys.executable, "-m", "harness", "run"]
@@ -28,11 +36,19 @@ class BadBudget(ValueError):
 
 @dataclass(frozen=True)
 class Due:
-    """A paper in the queue; ``stale`` says that trials are missing, failed or stale."""
+    """A paper in the queue.
+
+    Attributes:
+        stale: trials are missing, failed or stale, or more seeds may decide claims.
+        last: when the last trial ended.
+        rate: claims that rest on these trials, by the seconds that they take; infinite where
+            nothing was measured yet.
+    """
 
     key: str
     stale: bool
     last: str
+    rate: float = math.inf
 
     @property
     def command(self) -> list[str]:
@@ -67,9 +83,10 @@ def seconds(budget: str) -> float:
 
 
 def queue(keys: Sequence[str], tier: str) -> list[Due]:
-    """Papers that have the tier: those with trials to run first, then the longest unmeasured."""
+    """Papers that have the tier: those with trials to run first, the most claims per second before
+    others, then the longest unmeasured."""
     due = [_due(key, tier) for key in keys if tier in catalog.load(key).tiers]
-    return sorted(due, key=lambda d: (not d.stale, d.last, d.key))
+    return sorted(due, key=lambda d: (not d.stale, -d.rate if d.stale else 0, d.last, d.key))
 
 
 def _due(key: str, tier: str) -> Due:
@@ -77,13 +94,27 @@ def _due(key: str, tier: str) -> Due:
     from harness.reproduction import available_data
 
     paper, store = catalog.load(key), RecordStore(paths.records())
-    last = max((r.resources.ended for r in store.records(key, tier)), default="")
+    records = store.records(key, tier)
+    last = max((r.resources.ended for r in records), default="")
     try:
         chosen = available_data(paper, tier, lambda text: None, fetch=False)
     except DataUnavailable:
         return Due(key, True, last)
-    states = plan.states(plan.plan(paper, tier, chosen), store)
-    return Due(key, any(state != "fresh" for state in states.values()), last)
+    trials = rounds.planned(paper, tier, list(chosen))
+    states = plan.states(trials, store)
+    todo = [trial for trial in trials if states[trial.id] != "fresh"]
+    if not todo:
+        verdicts = judge(paper, tier, records, list(chosen))
+        todo = list(rounds.following(paper, tier, verdicts, records).trials)
+    return Due(key, bool(todo), last, _rate(paper, todo, records))
+
+
+def _rate(paper: Paper, todo: Sequence[PlannedTrial], records: Sequence[Record]) -> float:
+    """Claims that rest on these trials, by the seconds that such trials took before."""
+    places, datasets = {(t.variant, t.dataset) for t in todo}, {t.dataset for t in todo}
+    claims = [c for c in paper.claims if c.quantity and places & {*judged_on(c, list(datasets))}]
+    seconds = rounds.expected(todo, records)
+    return len(claims) / seconds if seconds else math.inf
 
 
 def run(

@@ -102,3 +102,41 @@ def test_budgets_have_units() -> None:
     with pytest.raises(BadBudget, match="number with a unit"):
         seconds("an hour")
     assert CliRunner().invoke(app, ["nightly", "--budget", "x"]).exit_code == 2
+
+
+def test_a_night_begins_where_it_decides_most_claims_per_second(project, add) -> None:
+    """Two claims wait for ``b``, as many for ``c``, which is dear, one for ``d``; none for toy."""
+    for key, cost in (("b", 10.0), ("c", 60.0), ("d", 10.0)):
+        copy_toy(project, key)
+        all_fresh(add, key, 5)
+        store = RecordStore(paths.records())
+        for record in store.records(key, "smoke"):
+            spent = record.resources.model_copy(update={"seconds": cost})
+            store.write(record.model_copy(update={"resources": spent}))
+    for key, variant in (("b", "good"), ("c", "good"), ("d", "bad")):
+        for record in store.records(key, "smoke"):
+            if record.variant == variant:
+                store.path(key, "smoke", record.trial).unlink()
+    all_fresh(add, "toy", 1)
+    found = nightly.queue(["c", "d", "toy", "b"], "smoke")
+    assert [(d.key, d.stale) for d in found] == [
+        *(("b", True), ("d", True), ("c", True), ("toy", False)),
+    ]
+    assert [d.rate for d in found[:3]] == pytest.approx([2 / 30, 1 / 30, 2 / 180])
+
+
+def test_a_paper_whose_claims_more_seeds_may_decide_has_work(project, add, edit_spec) -> None:
+    def change(spec: dict) -> None:
+        spec["tiers"]["smoke"].update(seeds={"start": 3, "most": 6}, protocol="paper")
+        spec["claims"][0]["quantity"] = {"value": "score", "of": "good", "on": "theory"}
+
+    edit_spec(change)
+    scores = {"good": (-1.0, 0.0, 1.1), "bad": (0.0, 0.1, 0.3), "broken": (-3.0, -3.1, -3.3)}
+    for variant, values in scores.items():
+        for seed, score in enumerate(values):
+            add("smoke", variant, "theory", seed, score=score, count=7.0)
+    (found,) = nightly.queue(["toy"], "smoke")
+    assert (found.stale, found.command) == (True, ["toy"])
+    edit_spec(lambda spec: spec["tiers"]["smoke"].update(seeds=3))
+    (found,) = nightly.queue(["toy"], "smoke")
+    assert (found.stale, found.command) == (False, ["toy", "--force"])
