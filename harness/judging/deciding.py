@@ -21,7 +21,8 @@ STRENGTH: dict[Evidence | None, int] = {"paper": 3, "reduced": 2, "stand-in": 1,
 class Headline:
     """A claim's verdict on its strongest evidence.
 
-    ``direction_only`` where it is reproduced, on some data set with an effect of another size.
+    ``direction_only`` where it is reproduced, on some data set with an effect of another size;
+    ``by`` says whose claim it is.
     """
 
     claim: str
@@ -30,6 +31,7 @@ class Headline:
     tier: str
     stale: bool
     direction_only: bool = False
+    by: str = "paper"
 
 
 def strongest_first(tiers: Iterable[str]) -> list[str]:
@@ -65,18 +67,19 @@ def headline(rows: Sequence[Verdict]) -> Headline:
         first.tier,
         any(row.stale for row in decide),
         verdict == "reproduced" and any(row.direction_only for row in decide),
+        first.by,
     )
 
 
 def count(rows: Iterable[Verdict]) -> dict[Judgement, int]:
-    """How many claims have each verdict."""
-    found = Counter(one.verdict for one in headlines(rows))
+    """How many of the paper's own claims have each verdict; those of others do not count."""
+    found = Counter(one.verdict for one in headlines(rows) if one.by == "paper")
     return {kind: found[kind] for kind in JUDGEMENTS}
 
 
 def direction_only(rows: Iterable[Verdict]) -> int:
-    """How many of the reproduced claims hold in their direction only."""
-    return sum(one.direction_only for one in headlines(rows))
+    """How many of those reproduced hold in their direction only."""
+    return sum(one.direction_only for one in headlines(rows) if one.by == "paper")
 
 
 def by_claim(rows: Iterable[Verdict]) -> list[list[Verdict]]:

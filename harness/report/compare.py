@@ -20,7 +20,7 @@ from harness.judging.deciding import Headline
 from harness.judging.rounding import interval
 from harness.records import RecordStore
 from harness.report.leaderboard import PaperResults, collect
-from harness.report.markdown import table, text
+from harness.report.tables import table, text
 from harness.specs import catalog
 from harness.specs.schema import Paper
 

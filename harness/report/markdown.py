@@ -18,9 +18,10 @@ from harness import paths
 from harness.files import write_atomically
 from harness.judging.deciding import Headline
 from harness.judging.rounding import certain, figure, plus_minus
+from harness.judging.tally import Counted, counted
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.records import RecordStore, Unreadable
-from harness.report import svg
+from harness.report import many, svg
 from harness.report.leaderboard import (
     Cell,
     Cost,
@@ -32,7 +33,8 @@ from harness.report.leaderboard import (
     strays,
 )
 from harness.report.progress import duration
-from harness.report.rows import marks, measured, reported, seeds_of, seen, sized
+from harness.report.rows import in_words, marks, measured, reported, seeds_of, seen, sized
+from harness.report.tables import table, text
 from harness.specs import catalog
 from harness.specs.claims import Claim
 from harness.specs.schema import Paper
@@ -44,7 +46,8 @@ A claim counts by the verdict on its strongest evidence: *paper* (the paper's da
 then *reduced* (the paper's data, a smaller protocol), then *stand-in* (other data of the same \
 kind). Where several data sets of that evidence disagree it is inconclusive. A verdict is stale \
 when code has changed since its records were made. Tier, seeds, compute time, hardware and date \
-are those of the most thorough tier with records."""
+are those of the most thorough tier with records. \
+Columns count the papers' own claims alone."""
 VERDICTS_CSV = "verdicts.csv"
 
 
@@ -105,6 +108,7 @@ class Row:
     evidence: Evidence | None
     tier: str
     cost: Cost | None
+    claims: tuple[Counted, ...] = ()
 
     @classmethod
     def of(cls, results: PaperResults) -> Row:
@@ -116,14 +120,16 @@ class Row:
             evidence=results.evidence,
             tier=best.tier if best else "—",
             cost=best.cost if best else None,
+            claims=tuple(counted(results.paper, results.verdicts)),
         )
 
     @property
     def cells(self) -> list[str]:
         """What the leaderboard shows of it, after title and year."""
-        numbers = [*self.counts.values(), sum(line.stale for line in self.headlines)]
+        own = [line for line in self.headlines if line.by == "paper"]
+        numbers = [*self.counts.values(), sum(line.stale for line in own)]
         shown = [*(str(n or "") for n in numbers), self.evidence or "—", self.tier]
-        if only := sum(line.direction_only for line in self.headlines):
+        if only := sum(line.direction_only for line in own):
             shown[0] = f"{shown[0]} ({only} direction only)"
         if self.cost is None:
             return [*shown, "—", "—", "—", "—"]
@@ -153,18 +159,17 @@ def write_index(rows: Sequence[Row], problems: Sequence[str]) -> list[Path]:
     for row in rows:
         link = f"[{text(row.paper.title)}]({row.paper.key}.md)"
         body.append([link, str(row.paper.year), *map(text, row.cells)])
-    total = {k: sum(h.verdict == k for r in rows for h in r.headlines) for k in JUDGEMENTS}
-    said = ", ".join(f"{n} {kind}" for kind, n in total.items() if n)
-    only = sum(h.direction_only for r in rows for h in r.headlines)
-    said += f"; {only} of the reproduced in their direction only" if only else ""
+    claims = [claim for row in rows for claim in row.claims]
     lines = [
         "# Results",
         "",
-        f"Papers: {len(rows)}. Claims: {sum(total.values())} ({said or 'none'}).",
+        f"Papers: {len(rows)}. {many.headline(claims)}",
         "",
         ABOUT,
         "",
         *table(head, body, right),
+        "",
+        *many.section(claims),
         *_problems(problems),
     ]
     readme, verdicts = paths.results() / "README.md", paths.results() / VERDICTS_CSV
@@ -265,7 +270,11 @@ def _claim(claim: Claim, results: PaperResults) -> list[str]:
         on, _, shown, n, evidence, tier, verdict = _judged(v)
         why = [text(v.reason), text(v.control), text(sized(v).removesuffix(" × reported"))]
         body.append([tier, on, shown, n, evidence, verdict, *why])
-    return [f"### {text(claim.id)}", "", *facts, "", *table(head, body), ""]
+    looks = [
+        f"- looks on {text(v.dataset)}, tier {v.tier}: {text(in_words(v))}" for v in rows if v.path
+    ]
+    after = [*looks, ""] if looks else []
+    return [f"### {text(claim.id)}", "", *facts, "", *table(head, body), "", *after]
 
 
 def _figures(key: str, drawn: Iterable[str]) -> list[str]:
@@ -377,22 +386,3 @@ def _problems(problems: Sequence[str]) -> list[str]:
     if not problems:
         return []
     return ["", "## Left out", "", *(f"- {text(problem)}" for problem in problems), ""]
-
-
-_SPECIAL = re.compile(r"[\\`*\[\]<>|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-
-
-def text(value: str) -> str:
-    """Text that Markdown shows as it is, in one line of a table."""
-    clean = " ".join(value.split()).replace("&", "&amp;")
-    return _SPECIAL.sub(lambda match: f"\\{match[0]}", clean)
-
-
-def table(
-    head: Sequence[str], body: Iterable[Sequence[str]], right: Iterable[int] = ()
-) -> list[str]:
-    """A Markdown table; ``right`` are the columns of numbers."""
-    aligned = set(right)
-    rule = ["---:" if i in aligned else "---" for i in range(len(head))]
-    line: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
-    return [line(head), line(rule), *map(line, body)]

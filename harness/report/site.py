@@ -18,7 +18,7 @@ from harness.judging.deciding import Headline
 from harness.judging.rounding import figure
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
-from harness.report import figures, history
+from harness.report import figures, history, many
 from harness.report.boards import Boards
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
@@ -78,6 +78,7 @@ class Site:
         tasks = sorted({row.paper.task for row in rows})
         total = {k: sum(row.counts[k] for row in rows) for k in JUDGEMENTS}
         about = _html(ABOUT)
+        claims = [claim for row in rows for claim in row.claims]
         self._write(
             "index.html",
             "index.html",
@@ -87,6 +88,7 @@ class Site:
             total=total,
             direction_only=sum(line.direction_only for row in rows for line in row.headlines),
             about=about,
+            many=_html("\n".join(many.section(claims))),
             problems=problems,
         )
         datasets = self.boards.datasets()

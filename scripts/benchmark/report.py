@@ -11,7 +11,7 @@ from typing import Any
 from harness.files import write_atomically
 from harness.judging.rounding import figure
 from harness.report.leaderboard import described
-from harness.report.markdown import table
+from harness.report.tables import table
 
 PARTS = ("overhead", "sweep", "isolation", "start", "reports", "papers")
 INTRODUCTION = """\

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from harness import paths
-from harness.report.markdown import deviations, relink, text, write_all, write_paper
+from harness.report.markdown import deviations, relink, write_all, write_paper
 from harness.report.svg import ticks
+from harness.report.tables import text
 from harness.specs import catalog
 
 
@@ -65,6 +66,16 @@ def test_the_leaderboard_counts_claims_by_verdict(measured) -> None:
         *("2020", "1", "", "1", "1", "1", ""),
         *("reduced", "cpu", "2", "4 min 00 s", "Some CPU, 1 thread", "2026-01-03"),
     ]
+
+
+def test_claims_of_others_are_counted_apart(measured, edit_spec) -> None:
+    edit_spec(lambda spec: spec["claims"][0].update(by="others"))
+    write_all()
+    content = (paths.results() / "README.md").read_text()
+    own = "Claims of the papers: 3 (1 inconclusive, 1 not comparable, 1 not run)."
+    assert f"Papers: 1. {own} Claims of others: 1." in content
+    assert "| [A Toy Paper](toy.md) | 2020 |  |  | 1 | 1 | 1 |" in content
+    assert "| others | 1 |  |  |  |  |" in content.split("## Many claims at once")[1]
 
 
 def test_a_page_says_what_was_measured_for_each_claim(measured) -> None:

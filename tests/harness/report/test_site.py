@@ -263,6 +263,8 @@ def test_a_new_site_replaces_the_old_one(measured) -> None:
     write_all([Site()])
     assert not old.exists()
     assert (paths.results() / "site" / "papers" / "toy.html").is_file()
+    index = (paths.results() / "site" / "index.html").read_text()
+    assert "Many claims at once" in index and "rest on 3 measurements" in index
 
 
 def test_bad_files_are_named_and_the_site_is_built(spoil) -> None:
