@@ -12,7 +12,7 @@ import contextlib
 import functools
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
@@ -102,7 +102,7 @@ class LocalEngine:
 
     def validate(self, key: str) -> list[Problem]:
         """Check the spec's classes in a worker, so that this process need not import torch."""
-        return list(ask(_validate, key, self.setting))
+        return list(ask(_validate, key))
 
     def run(self, groups: Sequence[Group]) -> Iterator[Event]:
         """Yield events until all groups ended. Closing the iterator kills what still runs.
@@ -285,7 +285,9 @@ def ask(question: Callable[..., Any], *arguments: Any) -> Any:
     """
     context = _context()
     inbox, outbox = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(outbox, question, arguments))
+    process = context.Process(
+        target=_answer, args=(outbox, paths.environment(), question, arguments)
+    )
     process.start()
     outbox.close()
     try:
@@ -297,7 +299,13 @@ def ask(question: Callable[..., Any], *arguments: Any) -> Any:
         inbox.close()
 
 
-def _answer(outbox: Connection, question: Callable[..., Any], arguments: Sequence[Any]) -> None:
+def _answer(
+    outbox: Connection,
+    environment: Mapping[str, str],
+    question: Callable[..., Any],
+    arguments: Sequence[Any],
+) -> None:
+    paths.adopt(environment)  # the server was started with those of its first user
     outbox.send(question(*arguments))
 
 
@@ -307,8 +315,7 @@ def _context() -> Any:
     return context
 
 
-def _validate(key: str, setting: Setting) -> list[Problem]:
-    paths.adopt(setting.environment)
+def _validate(key: str) -> list[Problem]:
     from harness.specs.validate import validate
 
     return validate(key)
