@@ -14,6 +14,7 @@ from typing import Any
 from harness import paths, provenance
 from harness.files import write_atomically
 from harness.plan import PlannedTrial
+from harness.privacy import scrubbed
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Checkpoints
 
@@ -123,7 +124,7 @@ class Curves:
     def add(self, progress: Progress) -> None:
         row = {
             "step": progress.step,
-            **{" ".join(n.split()): v for n, v in progress.metrics.items()},
+            **{" ".join(scrubbed(n).split()): v for n, v in progress.metrics.items()},
         }
         try:
             if not self.columns:

@@ -1,4 +1,4 @@
-"""What a text must not say of this machine before others read it: folders, user, host.
+"""What must not be said of this machine in anything that others may read: folders, user, host.
 
 The last name of a path is kept where it has an ending (it says which file), addresses of the web
 are kept whole, and where a path ends is guessed on the safe side: rather a word too many goes.
@@ -12,14 +12,16 @@ import platform
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from harness import paths
 
-_ADDRESS = re.compile(r"(?!file:)\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?!file:)\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"<>]+", re.IGNORECASE)
 _WORD = r"[^\s/'\"<>|:,;()\\]+"
 _QUOTED = re.compile(r"(?<=['\"])/(?:[^/'\"\n]+/)+([^/'\"\n]*)")
 _FOLDERS = re.compile(rf"(?<![\w.~>/])/(?:{_WORD}(?: {_WORD}){{0,5}}/)+((?:{_WORD})?)")
 _WINDOWS = re.compile(r"(?<![\w\\])(?:[A-Za-z]:\\|\\\\)(?:[^\\\n'\":,;<>|]+\\)+([^\s\\'\":,;<>|]*)")
+_SETTING = re.compile(r"\w*")
 _UNTOLD = {"root", "localhost"}  # say nothing of anybody
 
 
@@ -28,6 +30,18 @@ def scrub(text: str) -> str:
     kept = _ADDRESS.findall(text)
     parts = [_scrub(part) for part in _ADDRESS.split(text)]
     return "".join(a + b for a, b in zip(parts, [*kept, ""], strict=True))
+
+
+def scrubbed(value: Any) -> Any:
+    """The same of every text in lists and dictionaries, keys included.
+
+    Single words stay: they are names of settings (``max``) before they are anybody's.
+    """
+    if isinstance(value, dict):
+        return {scrubbed(name): scrubbed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [scrubbed(inner) for inner in value]
+    return scrub(value) if isinstance(value, str) and not _SETTING.fullmatch(value) else value
 
 
 def _scrub(text: str) -> str:

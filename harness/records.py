@@ -13,12 +13,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from harness import paths
 from harness.files import write_atomically
+from harness.privacy import scrubbed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
 MAX_POINTS = 2000
+WORDED = ("fold", "error", "metrics", "series", "config")  # in the words of specs and procedures
 Status = Literal["done", "failed", "timed out"]
 
 
@@ -166,10 +168,14 @@ class RecordStore:
         return self.base.find(paper, tier, trial) if self.base and not path.exists() else path
 
     def write(self, record: Record) -> Path:
-        """Write atomically: a reader sees the whole record or none, also after a power cut."""
+        """Write atomically: a reader sees the whole record or none, also after a power cut.
+
+        Folders of this machine, its user and host are left out of whatever texts there are.
+        """
         path = self.path(record.paper, record.tier, record.trial)
-        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-        write_atomically(path, text)
+        content = record.model_dump(mode="json")
+        content |= {name: scrubbed(content[name]) for name in WORDED}
+        write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         return path
 
     def sweep(self, paper: str, tier: str, trial: str) -> None:

@@ -29,6 +29,7 @@ from harness.files import write_atomically
 from harness.judging.deciding import count, direction_only
 from harness.judging.verdicts import current
 from harness.plan import PlannedTrial
+from harness.privacy import scrubbed
 from harness.records import Record, RecordStore
 from harness.specs.schema import Paper
 
@@ -184,7 +185,7 @@ def _unfinished(trial: PlannedTrial) -> Path:
 def _in_units(paper: Paper, figures: Mapping[str, float]) -> dict[str, float]:
     """Figures as tables show them: in percent where the metric is."""
     scales = {name: metric.scale for name, metric in paper.metrics.items()}
-    return {name: value * scales.get(name, 1.0) for name, value in figures.items()}
+    return {scrubbed(name): value * scales.get(name, 1.0) for name, value in figures.items()}
 
 
 def _open(
@@ -206,7 +207,7 @@ def _open(
         name=name,
         job_type=job_type,
         tags=list(dict.fromkeys(tags)),
-        config=config,
+        config=scrubbed(config),
         dir=folder,
         id=identity,
         resume="allow" if identity else None,
@@ -221,6 +222,7 @@ def _open(
             disable_code=True,
             save_code=False,
             x_disable_meta=True,
+            host="unnamed",
         ),
     )
 

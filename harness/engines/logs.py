@@ -1,4 +1,7 @@
-"""Logs of bounded size: whatever a trial prints, its end stays readable and the disk free."""
+"""Logs of bounded size: whatever a trial prints, its end stays readable and the disk free.
+
+They are sent to others when something went wrong, and say nothing of this machine, either.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from harness.privacy import scrub
+
 LIMIT = 1 << 20
+LONGEST = 1 << 16  # bytes of a line that are waited for
 
 
 class BoundedLog:
@@ -20,6 +26,7 @@ class BoundedLog:
         self.limit = limit
         self.handle: int | None = None
         self.size = 0
+        self.begun = b""
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open(os.O_APPEND)
@@ -29,15 +36,34 @@ class BoundedLog:
         self.size = os.fstat(self.handle).st_size
 
     def write(self, text: bytes) -> None:
+        """Write the lines that are whole by now; the rest waits, for a path may go on."""
+        text = self.begun + text
+        end = 1 + max(text.rfind(b"\n"), text.rfind(b"\r"))
+        if not end and len(text) > LONGEST:
+            end = len(text)
+        self.begun = text[end:]
+        if end:
+            self._write(_scrubbed(text[:end]))
+
+    def _write(self, text: bytes) -> None:
         with contextlib.suppress(OSError):
             if self.size + len(text) > self.limit:
-                self.close()
+                self._close()
                 os.replace(self.path, self.path.with_suffix(f"{self.path.suffix}.old"))
                 self._open(os.O_TRUNC)
             if self.handle is not None:
                 self.size += os.write(self.handle, text)
 
     def close(self) -> None:
+        self._write(_scrubbed(self.begun))
+        self.begun = b""
+        self._close()
+
+    def _close(self) -> None:
         if self.handle is not None:
             os.close(self.handle)
             self.handle = None
+
+
+def _scrubbed(text: bytes) -> bytes:
+    return scrub(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

@@ -20,6 +20,7 @@ from harness.judging.deciding import Headline
 from harness.judging.rounding import certain, figure, plus_minus
 from harness.judging.tally import Counted, counted
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
+from harness.privacy import scrub
 from harness.records import RecordStore, Unreadable
 from harness.report import many, svg
 from harness.report.leaderboard import (
@@ -84,7 +85,7 @@ def write_all(
     problems: list[str] = []
     for found in collect_all():
         if isinstance(found, catalog.SpecError):
-            problems += map(str, found.problems)
+            problems += (scrub(str(problem)) for problem in found.problems)
             continue
         written.append(write_page(found))
         rows.append(Row.of(found))
@@ -379,7 +380,7 @@ def relink(markdown: str, prefix: str) -> str:
 
 def unreadable(files: Iterable[Unreadable]) -> list[str]:
     """What is wrong with each file, by name."""
-    return [f"{shown_path(file.path)}: {file.reason}" for file in files]
+    return [scrub(f"{shown_path(file.path)}: {file.reason}") for file in files]
 
 
 def _problems(problems: Sequence[str]) -> list[str]:
