@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import paths
 
+_OWN = ("harness/*.py", "experiments/*/spec.yaml")  # what makes a folder this project
 _RECORDED = (
     "torch",
     "lightning",
@@ -128,13 +129,14 @@ def checkout() -> tuple[str, bool | None]:
     """The commit of the project, and whether files other than results were changed since.
 
     What cannot be known is not guessed: ``""`` and ``None`` where the project is not what some
-    commit tracks (an archive, also one that was unpacked inside another repository) or git does
-    not answer.
+    commit tracks (an archive, also one that was unpacked inside another repository, whose folders
+    may have the same names) or git does not answer.
     """
     commit = _git("rev-parse", "--verify", "HEAD")
-    tracked = (_git("ls-tree", "--name-only", "HEAD") or "").splitlines()
-    ours = [name for name in ("experiments", "harness") if (paths.root() / name).is_dir()]
-    if not commit or not ours or not set(ours) <= set(tracked):
+    tracked = (_git("ls-tree", "-r", "--name-only", "HEAD", "experiments", "harness") or "").split()
+    root = paths.root()
+    own = {path.relative_to(root).as_posix() for found in _OWN for path in root.glob(found)}
+    if not commit or not own or 2 * len(own.intersection(tracked)) < len(own):  # some are new
         return "", None
     changed = _git(
         "status", "--porcelain", "--untracked-files=normal", "--", ".", ":(exclude)results"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,56 @@ def test_an_archive_inside_another_repository_has_no_commit(
     (inner / "experiments").mkdir(parents=True)
     monkeypatch.setenv("HARNESS_ROOT", str(inner))
     assert provenance.checkout() == ("", None)
+
+
+def test_another_repository_may_have_folders_of_the_same_names(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = repository / "vendored"
+    for name in ("experiments/other", "harness"):
+        (inner / name).mkdir(parents=True)
+        (inner / name / "notes.py").write_text("x = 1\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "another project")
+    (inner / "experiments" / "toy").mkdir()
+    (inner / "experiments" / "toy" / "spec.yaml").write_text("key: toy\n")
+    (inner / "harness" / "paths.py").write_text("x = 1\n")
+    monkeypatch.setenv("HARNESS_ROOT", str(inner))
+    assert provenance.checkout() == ("", None)
+
+
+def test_a_new_paper_leaves_the_commit_known(repository: Path) -> None:
+    (repository / "experiments" / "new").mkdir()
+    (repository / "experiments" / "new" / "spec.yaml").write_text("key: new\n")
+    assert provenance.checkout() == (git(repository, "rev-parse", "HEAD"), True)
+
+
+def test_another_checkout_than_the_one_that_works_is_said(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Where somebody works in one clone and the command on the path belongs to another."""
+    here = tmp_path_factory.mktemp("clone")
+    for name in ("harness", "experiments", "docs"):
+        (here / name).mkdir()
+    (here / "harness" / "__init__.py").write_text("")
+    code = Path(provenance.__file__).parents[1]
+    command = [sys.executable, "-P", "-m", "harness", "list", "--json"]
+
+    def said(**more: str) -> tuple[str, list[str]]:
+        done = subprocess.run(
+            command,
+            cwd=here / "docs",
+            env=os.environ | {"PYTHONPATH": str(code)} | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stderr, [paper["key"] for paper in json.loads(done.stdout)]
+
+    note, papers = said()
+    assert note.startswith(f"note: this harness works on {project}, not on {here}")
+    assert f"HARNESS_ROOT={here}" in note and papers == ["toy"]
+    assert said(HARNESS_ROOT=str(here)) == ("", [])
 
 
 def test_variables_of_git_name_no_other_repository(
