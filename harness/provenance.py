@@ -15,6 +15,7 @@ from typing import Any
 from harness import paths
 
 _OWN = ("harness/*.py", "experiments/*/spec.yaml")  # what makes a folder this project
+_KIND = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 _RECORDED = (
     "torch",
     "lightning",
@@ -42,9 +43,14 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and accelerator of this machine."""
+    """Processor, cores, memory and accelerator of this machine.
+
+    ``kind`` tells processors of one name apart, as virtual machines show them: vendor, family and
+    model, by which libraries choose their kernels.
+    """
     found: dict[str, Any] = {
-        "cpu": _cpu_model(),
+        "cpu": _cpu("model name") or platform.processor() or platform.machine(),
+        "kind": " ".join(filter(None, map(_cpu, _KIND))) or platform.machine(),
         "cores": cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "os": platform.system(),
@@ -116,13 +122,14 @@ def threads(jobs: int) -> int:
     return max(1, cores() // jobs)
 
 
-def _cpu_model() -> str:
+def _cpu(name: str) -> str:
+    """What the system says of the first processor; empty where it does not."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor() or platform.machine()
-    match = re.search(r"model name\s*:\s*(.+)", text)
-    return match[1].strip() if match else platform.machine()
+        return ""
+    match = re.search(rf"^{name}[ \t]*:[ \t]*(.+)", text, re.MULTILINE)
+    return match[1].strip() if match else ""
 
 
 def checkout() -> tuple[str, bool | None]:

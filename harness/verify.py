@@ -1,15 +1,15 @@
 """Run recorded trials again, elsewhere, and say whether they measure the same.
 
-In the environment that made a record (versions, processor, threads, accelerator) every figure must
-come out the same to the last bit; in another one within a relative tolerance. Committed results
-are not touched.
+In the environment that made a record (code, data, versions, kind of processor, threads,
+accelerator) every figure must come out the same, bit for bit; in another one, or where the record
+does not say, within a relative tolerance. Committed results are not touched.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class Verification:
 
     Attributes:
         environment: what is not as it was, as ``name: then → now``.
+        tolerance: relative; 0 where nothing has changed, and figures are compared bit for bit.
         differences: figures beyond the tolerance.
         failure: why there is no new measurement.
     """
@@ -48,6 +49,7 @@ class Verification:
     environment: list[str]
     differences: list[Difference]
     failure: str = ""
+    tolerance: float = 0.0
 
     @property
     def same(self) -> bool:
@@ -136,13 +138,13 @@ def compare(
         for name, one, other in _pairs(recorded, measured)
         if name.split("[")[0] not in leave_out and not _close(one, other, allowed)
     ]
-    return Verification(trial, changed, differences)
+    return Verification(trial, changed, differences, tolerance=allowed)
 
 
 def environment(recorded: Record, measured: Record) -> list[str]:
     """What in code, data, versions and hardware is not as it was."""
     one, other = recorded.provenance, measured.provenance
-    hardware = ("cpu", "os", "threads", "accelerator", "together")
+    hardware = ("cpu", "kind", "os", "threads", "accelerator", "together")
     before: dict[str, object] = {"code": one.code, "data": one.data, **one.versions}
     after: dict[str, object] = {"code": other.code, "data": other.data, **other.versions}
     before |= {name: one.hardware.get(name, "none") for name in hardware}
@@ -185,11 +187,24 @@ def lines(found: Verification, shown: int = 5) -> list[str]:
         return [f"FAILED  {label}: {found.failure}"]
     changed = f"; not as it was: {', '.join(found.environment)}" if found.environment else ""
     if found.same:
-        return [f"same    {label}{changed}"]
+        return [f"same    {label}, {how(found.tolerance)}{changed}"]
     worst = sorted(found.differences, key=_size, reverse=True)
-    text = [f"DIFFERS {label}: {len(worst)} figures{changed}"]
+    text = [f"DIFFERS {label}, not {how(found.tolerance)}: {len(worst)} figures{changed}"]
     text += [f"          {d.name}: {d.recorded} → {d.measured}" for d in worst[:shown]]
     return text
+
+
+def how(tolerance: float) -> str:
+    """How figures were compared: ``bit for bit``, or ``within 1 %``."""
+    return f"within {100 * tolerance:g} %" if tolerance else "bit for bit"
+
+
+def summary(found: Sequence[Verification]) -> str:
+    """How many trials measure the same, and by which comparison."""
+    same = sum(one.same for one in found)
+    kinds = Counter(how(one.tolerance) for one in found if not one.failure)
+    compared = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
+    return f"{same} of {len(found)} trials measure the same; compared: {compared}"
 
 
 def _size(difference: Difference) -> float:

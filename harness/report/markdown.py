@@ -49,6 +49,10 @@ kind). Where several data sets of that evidence disagree it is inconclusive. A v
 when code has changed since its records were made. Tier, seeds, compute time, hardware and date \
 are those of the most thorough tier with records. \
 Columns count the papers' own claims alone."""
+AGAIN = """\
+Run again, a trial gives the same figures *bit for bit* where code, data, versions, kind of \
+processor (vendor, family and model) and number of threads are the same. Elsewhere the last digits \
+may differ: `harness verify` then compares within 1 %, and says so."""
 VERDICTS_CSV = "verdicts.csv"
 
 
@@ -352,7 +356,7 @@ def _how(results: PaperResults) -> list[str]:
                 "",
             ]
     versions = dict.fromkeys(v for tier in results.tiers for v in tier.cost.versions)
-    return [*lines, *(f"- {text(v)}" for v in list(versions)[:5]), ""]
+    return [*lines, *(f"- {text(v)}" for v in list(versions)[:5]), "", AGAIN, ""]
 
 
 def _deviations(key: str) -> list[str]:

@@ -23,6 +23,7 @@ from harness.report.boards import Boards
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
     ABOUT,
+    AGAIN,
     Row,
     deviations,
     hardware,
@@ -66,6 +67,7 @@ class Site:
             paper=results.paper,
             headlines={line.claim: line for line in results.headlines},
             charts=_charts(results),
+            again=_html(AGAIN) if results.tiers else "",
             deviations=_html(unlink(deviations(key))),
             arxiv=f"https://arxiv.org/abs/{results.paper.arxiv}" if results.paper.arxiv else "",
             changes=history.changes(self.history, key),
@@ -86,7 +88,9 @@ class Site:
             trends=trends,
             tasks=tasks,
             total=total,
-            direction_only=sum(line.direction_only for row in rows for line in row.headlines),
+            direction_only=sum(
+                line.direction_only for row in rows for line in row.headlines if line.by == "paper"
+            ),
             about=about,
             many=_html("\n".join(many.section(claims))),
             problems=problems,

@@ -154,7 +154,7 @@ def test_numbers_multiply_their_vectors_and_come_first():
     embedding = FeatureEmbedding(rows=5, dimension=2, numeric=2)
     e = embedding(torch.tensor([[4]]), torch.tensor([[2.0, -1.0]]))
     table = embedding.table
-    assert torch.equal(e[0], torch.stack([2 * table[0], -table[1], table[4]]))
+    torch.testing.assert_close(e[0], torch.stack([2 * table[0], -table[1], table[4]]))
     with pytest.raises(ValueError, match="2 numeric fields are missing"):
         embedding(torch.tensor([[4]]))
 

@@ -10,7 +10,7 @@ from harness.cli import app
 from harness.records import Measured, Record, RecordStore
 from harness.reproduction import reproduce
 from harness.specs import catalog
-from harness.verify import compare, lines, verify
+from harness.verify import compare, lines, summary, verify
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def test_on_the_same_machine_to_the_last_bit(recorded) -> None:
     change(recorded, metrics=net.metrics | {"train_loss": Measured(value=value * (1 + 1e-15))})
     outcome = CliRunner().invoke(app, ["verify", "unruly", "--tier", "cpu"])
     assert outcome.exit_code == 1
-    assert "1 of 2 trials measure the same" in outcome.output
+    assert "1 of 2 trials measure the same; compared: 2 bit for bit" in outcome.output
+    (differs,) = [line for line in outcome.output.splitlines() if line.startswith("DIFFERS")]
+    (same,) = [line for line in outcome.output.splitlines() if line.startswith("same")]
+    assert ", not bit for bit: 1 figures" in differs and same.endswith(", bit for bit")
     assert "train_loss: " in outcome.output
 
 
@@ -68,12 +71,29 @@ def test_in_another_environment_within_the_tolerance(recorded) -> None:
     torch = record.provenance.versions["torch"]
     changed = compare(trial, old, record).environment
     assert f"torch: 1.0 → {torch}" in changed and len(changed) == 2
+    (said,) = lines(compare(trial, old, record))
+    assert ", within 1 %; not as it was: " in said
+    assert summary([compare(trial, old, record), compare(trial, record, record)]) == (
+        "2 of 2 trials measure the same; compared: 1 within 1 %, 1 bit for bit"
+    )
     for factor, same in ((1.005, True), (1.02, False)):
         loss = Measured(value=record.metrics["train_loss"].value * factor)
         new = record.model_copy(update={"metrics": record.metrics | {"train_loss": loss}})
         assert compare(trial, old, new).same == same
         assert not compare(trial, record, new).same, "here there is no tolerance"
         assert compare(trial, record, new, leave_out=["train_loss"]).same
+
+
+@pytest.mark.parametrize("known", [None, "GenuineIntel 6 1"])
+def test_a_name_alone_does_not_make_a_processor_the_same(recorded, known: str | None) -> None:
+    """Virtual machines show processors of several families under one name."""
+    trial, record = pair(recorded)
+    hardware = {name: v for name, v in record.provenance.hardware.items() if name != "kind"}
+    hardware |= {"kind": known} if known else {}
+    provenance = record.provenance.model_copy(update={"hardware": hardware})
+    found = compare(trial, record.model_copy(update={"provenance": provenance}), record)
+    now = record.provenance.hardware["kind"]
+    assert found.environment == [f"kind: {known or 'none'} → {now}"] and found.tolerance == 0.01
 
 
 def test_every_kind_of_difference_is_one(recorded) -> None:

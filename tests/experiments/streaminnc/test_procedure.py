@@ -58,7 +58,7 @@ def test_signal_padding_streams_exactly_and_what_breaks_it_does_not():
     net, data = net_and_data(history=320)
     figures = streamed_figures(net, data, misaligned_step=63)
     assert figures["nrmse_exact"] < 1e-4 and figures["activation_nrmse"] < 1e-4
-    assert figures["nrmse_exact"] == figures["nrmse_long_history"]
+    assert figures["nrmse_long_history"] < 1e-4
     assert figures["mae_exact"] == pytest.approx(figures["mae_full"], abs=1e-3)
     assert min(figures[f"nrmse_{way}"] for way in ("approximate", "misaligned")) > 1e-3
     aligned = streamed_figures(net, data, misaligned_step=48)

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from harness import paths
 from harness.report.markdown import deviations, relink, write_all, write_paper
+from harness.report.site import Site
 from harness.report.svg import ticks
 from harness.report.tables import text
 from harness.specs import catalog
@@ -91,6 +92,15 @@ def test_a_page_says_what_was_measured_for_each_claim(measured) -> None:
     assert "control: broken is 6.1" in row[7]
     assert "no patients" in page
     assert "make reproduce PAPER=toy TIER=cpu\n" in page
+
+
+def test_pages_say_what_bit_for_bit_means(measured) -> None:
+    write_all([Site()])
+    pages = [paths.results() / name for name in ("toy.md", "site/papers/toy.html")]
+    for said in (" ".join(page.read_text().split()) for page in pages):
+        condition = said.split("bit for bit")[1].split(".")[0]
+        assert all(word in condition for word in ("versions", "kind of processor", "threads"))
+        assert "harness verify" in said and "within 1 %" in said
 
 
 def test_the_variants_table_has_every_variant_and_metric(measured) -> None:
