@@ -139,6 +139,7 @@ class Classification:
 
     Args:
         heavy_tailed: SVTP instead of SVGP.
+        a, b: of SVTP's inverse gamma prior; where both are large all tails are Gaussian.
         network: whose limit the kernel is.
         depth: hidden layers.
         inducing: inducing inputs, drawn from the training images class by class.
@@ -160,8 +161,11 @@ class Classification:
         learning_rate: float = 1e-2,
         samples: int = 10,
         test_samples: int = 1000,
+        a: float = 2.0,
+        b: float = 2.0,
     ) -> None:
         self.heavy_tailed, self.network, self.depth = heavy_tailed, network, depth
+        self.a, self.b = a, b
         self.inducing, self.epochs, self.batch_size = inducing, epochs, batch_size
         self.learning_rate, self.samples, self.test_samples = learning_rate, samples, test_samples
 
@@ -176,7 +180,13 @@ class Classification:
         seed_all(trial.seed, "inducing")
         start = train.columns["x"][per_class(train.columns["y"], self.inducing)]
         process = SparseProcess(
-            start, images.dims["classes"], self.heavy_tailed, self.network, self.depth
+            start,
+            images.dims["classes"],
+            self.heavy_tailed,
+            self.network,
+            self.depth,
+            self.a,
+            self.b,
         )
         self._fit(trial, process, train)
         metrics: dict[str, float] = {}

@@ -109,6 +109,8 @@ class TrainedLaw:
     Args:
         layers: train the ``readout`` alone or ``all`` of the (then one-hidden-layer) network.
         constant_scale: give all networks the readout variance ``b / a`` (a control).
+        posterior_scale: draw it from its posterior given the targets, IG(a + n/2, b + q/2), as
+            Bayesian inference would and descent does not (a control).
         a, b: parameters of the inverse gamma prior.
         networks: how many are trained.
         width: units of each hidden layer.
@@ -124,6 +126,7 @@ class TrainedLaw:
         self,
         layers: Literal["readout", "all"],
         constant_scale: bool = False,
+        posterior_scale: bool = False,
         a: float = 2.0,
         b: float = 2.0,
         networks: int = 2000,
@@ -138,7 +141,7 @@ class TrainedLaw:
         if layers == "all" and depth != 1:
             raise ValueError("training all layers is built for one hidden layer")
         self.layers = layers
-        self.constant_scale = constant_scale
+        self.constant_scale, self.posterior_scale = constant_scale, posterior_scale
         self.a, self.b = a, b
         self.networks, self.width, self.depth = networks, width, depth
         self.examples, self.features = examples, features
@@ -151,11 +154,11 @@ class TrainedLaw:
     def run(self, trial: Trial) -> Outcome:
         rng = np.random.default_rng(derive(trial.seed, "problem"))
         problem = self.problem(rng)
-        scales = nets.draw_scales(rng, self.networks, self.a, self.b, self.constant_scale)
         generator = torch.Generator(trial.device).manual_seed(derive(trial.seed, "networks"))
         x = torch.from_numpy(problem.everything).float().to(trial.device)
         y = torch.from_numpy(problem.y).to(x)
         limit = nngp.dense(x.double(), x.double(), self.depth)
+        scales = self._scales(rng, problem)
         found = []
         for start in range(0, self.networks, self.batch):
             part = torch.from_numpy(scales[start : start + self.batch]).to(x)
@@ -163,6 +166,14 @@ class TrainedLaw:
             found.append(trained[:, self.examples].double().cpu().numpy())
             trial.report(Progress(start + len(part), self.networks))
         return Outcome(self._metrics(np.concatenate(found), problem))
+
+    def _scales(self, rng: np.random.Generator, problem: Problem) -> Array:
+        a, b = self.a, self.b
+        if self.posterior_scale:
+            x = torch.from_numpy(problem.everything)
+            q = posterior_moments(nngp.dense(x, x, self.depth).nngp.numpy(), problem.y)[2]
+            a, b = a + len(problem.y) / 2, b + q / 2
+        return nets.draw_scales(rng, self.networks, a, b, self.constant_scale)
 
     def problem(self, rng: np.random.Generator) -> Problem:
         """Points on the sphere with targets ``N(0, 4 (b / a) K)``, and one point to predict."""

@@ -1,5 +1,6 @@
 """The variational posterior against Monte Carlo and exact cases, and training that can resume."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -119,10 +120,12 @@ def two_classes() -> Images:
     return Images(train, tests, {"classes": 2, "features": 9})
 
 
-def run(checkpoints: Checkpoints | None, heavy_tailed: bool = True) -> dict[str, float | Measured]:
+def run(
+    checkpoints: Checkpoints | None, heavy_tailed: bool = True, epochs: int = 12, prior: float = 2.0
+) -> dict[str, float | Measured]:
     procedure = Classification(
-        heavy_tailed, depth=1, inducing=6, epochs=12, batch_size=20, learning_rate=0.05,
-        samples=4, test_samples=100,
+        heavy_tailed, depth=1, inducing=6, epochs=epochs, batch_size=20, learning_rate=0.05,
+        samples=4, test_samples=100, a=prior, b=prior,
     )  # fmt: skip
     device = torch.device("cpu")
     trial = Trial(
@@ -136,6 +139,15 @@ def test_easy_classes_are_learned(heavy_tailed) -> None:
     found = run(None, heavy_tailed)
     assert found["accuracy_clean"] >= 0.9
     assert found["nll_corrupted"] == pytest.approx((found["nll_impulse"] + found["nll_shot"]) / 2)
+
+
+def test_without_training_classes_are_guessed() -> None:
+    assert run(None, False, epochs=0)["nll_clean"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_the_priors_width_reaches_the_posterior() -> None:
+    """A narrow prior holds the posterior scale at 1: the latent values stay nearly Gaussian."""
+    assert run(None, prior=1000.0)["nll_clean"] != run(None)["nll_clean"]
 
 
 def test_interrupted_training_ends_in_the_same_figures(tmp_path) -> None:

@@ -122,6 +122,12 @@ def test_trained_readouts_follow_the_law_of_descent_and_not_the_posterior() -> N
     assert number(found, "distance") < 1.63 / math.sqrt(300) < number(found, "posterior_distance")
 
 
+def test_readouts_trained_from_scales_of_the_posterior_follow_the_posterior() -> None:
+    options = {"networks": 300, "width": 512, "tolerance": 1e-3}
+    found = run(laws.TrainedLaw("readout", posterior_scale=True, **options), seed=1)
+    assert number(found, "posterior_distance") < 1.63 / math.sqrt(300) < number(found, "distance")
+
+
 def test_networks_trained_in_all_layers_follow_the_tangent_law() -> None:
     options = {"networks": 300, "width": 512, "examples": 4, "tolerance": 1e-3}
     found = run(laws.TrainedLaw("all", **options), seed=1)
