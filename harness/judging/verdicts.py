@@ -183,6 +183,7 @@ class _Judge:
 
     def _judge(self, claim: Claim, quantity: Quantity, datasets: list[str]) -> Verdict:
         where = " + ".join(datasets)
+        claim = claim.model_copy(update={"reported": claim.reported.on(datasets)})
         looks = Looks.of(self.paper, self.tier, self.found, judged_on(claim, datasets))
         if looks.schedule and looks.reached is None:
             blank = self._blank(claim, where, looks.remark)
@@ -292,7 +293,7 @@ class _Judge:
             reason=reason,
             unit=self._unit(claim.quantity) if claim.quantity else claim.reported.unit,
             reported=claim.reported.value,
-            reported_text=claim.reported.text,
+            reported_text=claim.reported.on([]).text,
             source=f"{claim.source.where}; {claim.source.seen_in}",
             criterion=describe_criterion(claim),
             quantity=describe_quantity(claim.quantity) if claim.quantity else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -12,11 +13,13 @@ from harness.specs.types import Key, Strict
 class Reported(Strict):
     """What the paper states: a figure with its unit, or in words where it gives none.
 
-    ``std`` over ``n`` runs where the paper gives them (the standard deviation, not its error). A
-    figure that was read from a plot has the ``error`` of that reading, in the unit.
+    ``values`` has a figure for each of several datasets. ``std`` over ``n`` runs where the paper
+    gives them (the standard deviation, not its error). A figure that was read from a plot has the
+    ``error`` of that reading, in the unit.
     """
 
     value: float | None = None
+    values: dict[Key, float] = {}
     unit: str = ""
     text: str = ""
     std: float | None = Field(default=None, gt=0)
@@ -26,8 +29,10 @@ class Reported(Strict):
 
     @model_validator(mode="after")
     def _says_something(self) -> Reported:
-        if self.value is None and not self.text:
+        if self.value is None and not self.values and not self.text:
             raise ValueError("give the reported value, or text where the paper gives no figure")
+        if self.value is not None and self.values:
+            raise ValueError("value is one figure for all datasets, values one for each: give one")
         if (self.std is None) != (self.n is None):
             raise ValueError("std and n go together: the spread of how many runs")
         if (self.read_from is None) != (self.error is None):
@@ -35,6 +40,14 @@ class Reported(Strict):
         if self.value is None and (self.std or self.error):
             raise ValueError("std, n and error belong to a reported value")
         return self
+
+    def on(self, datasets: Sequence[str]) -> Reported:
+        """What is reported of a row: of several figures its dataset's, elsewhere all in words."""
+        if not self.values:
+            return self
+        own = self.values.get(datasets[0]) if len(datasets) == 1 else None
+        each = ", ".join(f"{value:g} ({name})" for name, value in self.values.items())
+        return Reported(value=own, unit=self.unit, text=self.text or f"{each} {self.unit}".strip())
 
 
 How = Literal["paper", "official code", "official log", "quoted"]
@@ -294,6 +307,9 @@ class Claim(Strict):
         needs_value = self.criterion is not None and self.criterion.kind.startswith("within")
         if needs_value and self.reported.value is None:
             raise ValueError("criterion within needs reported: {value: …}")
+        known = self.quantity.datasets if self.quantity else list(self.reported.values)
+        if strange := sorted(set(self.reported.values) - set(known)):
+            raise ValueError(f"reported values of datasets that the quantity is not on: {strange}")
         if self.criterion is not None and self.criterion.replicates and not self.reported.std:
             raise ValueError("criterion replicates needs reported: {value: …, std: …, n: …}")
         return self
