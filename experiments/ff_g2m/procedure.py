@@ -22,7 +22,7 @@ from experiments.ff_g2m.losses import (
 from harness.procedures.base import Diverged, Outcome, Progress, Trial
 from harness.seeding import seed_all
 
-Term = Literal["node", "low", "high"]
+Term = Literal["node", "low", "high", "low-elsewhere", "high-elsewhere"]
 Loss = Callable[[Tensor], Tensor]
 
 
@@ -50,7 +50,8 @@ class Distillation:
     Args:
         teacher: from features and classes to a network with ``operator`` and ``forward(x,
             operator)``, see :mod:`baselines.gnn`.
-        terms: ``node`` (GLNN), ``low`` and ``high`` (FF-G2M); none for a plain perceptron.
+        terms: ``node`` (GLNN), ``low`` and ``high`` (FF-G2M); none for a plain perceptron. Those
+            ``elsewhere`` look at as many random pairs of nodes (controls).
         supervision: λ, the weight of the labelled nodes.
         temperature: τ of the high-frequency term.
         learning_rate: of the student.
@@ -137,10 +138,15 @@ class Distillation:
         labels = _label_loss(graph)
         if teacher is None:
             return labels
+        pairs = graph.pairs
         made: dict[str, Callable[[], Loss]] = {
             "node": lambda: NodeLoss(teacher),
-            "low": lambda: LowFrequencyLoss(teacher, graph.pairs),
-            "high": lambda: HighFrequencyLoss(teacher, graph.pairs, self.temperature),
+            "low": lambda: LowFrequencyLoss(teacher, pairs),
+            "high": lambda: HighFrequencyLoss(teacher, pairs, self.temperature),
+            "low-elsewhere": lambda: LowFrequencyLoss(teacher, _elsewhere(pairs)),
+            "high-elsewhere": lambda: HighFrequencyLoss(
+                teacher, _elsewhere(pairs), self.temperature
+            ),
         }
         terms, weight = [made[name]() for name in self.terms], self.supervision
 
@@ -213,6 +219,12 @@ class _Evaluation:
     def __call__(self, model: nn.Module) -> tuple[float, float]:
         right = (_logits(model, self.inputs)[self.rows].argmax(1) == self.y).double()
         return float(right[: self.validation].mean()), float(right[self.validation :].mean())
+
+
+def _elsewhere(pairs: Tensor) -> Tensor:
+    """As many random pairs of nodes, with the same number of pairs at each node."""
+    i, j = pairs
+    return torch.stack([i, j[torch.randperm(len(j)).to(j.device)]])
 
 
 def _label_loss(graph: Graph) -> Loss:

@@ -68,6 +68,14 @@ def test_the_high_frequency_loss_is_lower_where_it_is_trained(outcomes):
     assert errors["ff"] < errors["lfd"]
 
 
+def test_on_random_pairs_the_losses_bring_nothing_of_the_graph(outcomes):
+    low = run(["low-elsewhere"]).metrics
+    assert low["accuracy"] < outcomes["lfd"].metrics["accuracy"] - 0.08
+    high = run(["low", "high-elsewhere"]).metrics
+    assert high["teacher_accuracy"] == outcomes["ff"].metrics["teacher_accuracy"]
+    assert high["high_frequency_error"] > outcomes["ff"].metrics["high_frequency_error"]
+
+
 def test_trials_repeat_bit_for_bit(outcomes):
     assert run(TERMS["glnn"]).metrics == outcomes["glnn"].metrics
 
