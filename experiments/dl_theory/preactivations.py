@@ -146,6 +146,7 @@ class DeepLinear:
         networks: networks of that ensemble.
         widths: of the ensembles at fixed aspect ratio.
         aspect: r, reached at layer 1 + r n.
+        same_depth: that of all ensembles instead, so that r differs between them (a control).
         aspect_networks: networks of each of these.
     """
 
@@ -157,6 +158,7 @@ class DeepLinear:
         widths: Sequence[int] = (32, 64, 128),
         aspect: float = 0.25,
         aspect_networks: int = 50_000,
+        same_depth: int | None = None,
     ) -> None:
         self.layer = critical_layer(named("linear"))
         self.width = width
@@ -165,6 +167,7 @@ class DeepLinear:
         self.widths = sorted(widths)
         self.aspect = aspect
         self.aspect_networks = aspect_networks
+        self.same_depth = same_depth
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -186,7 +189,8 @@ class DeepLinear:
         }
         at_aspect: dict[float, Measured] = {}
         for n in self.widths:
-            wide = self._drawn(trial, n, 1 + round(self.aspect * n), self.aspect_networks)
+            depth = self.same_depth or 1 + round(self.aspect * n)
+            wide = self._drawn(trial, n, depth, self.aspect_networks)
             at_aspect[n] = measured(wide, lambda m: correlator(2, n)(m)[-1])  # noqa: B023
         metrics["four_point_at_aspect"] = at_aspect[n]
         values = [m.value for m in at_aspect.values()]

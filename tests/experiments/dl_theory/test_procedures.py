@@ -72,6 +72,14 @@ def test_kernel_grows_by_its_off_critical_factor() -> None:
         assert abs(rate.value - math.log(scale)) < 4 * rate.stderr + 1e-3
 
 
+def test_linear_networks_collapse_at_one_aspect_ratio_and_not_at_one_depth() -> None:
+    options = {"networks": 100, "aspect_networks": 20_000, "widths": [8, 32]}
+    spreads = [
+        run(DeepLinear(**options, same_depth=depth)).metrics["aspect_spread"] for depth in (None, 9)
+    ]
+    assert spreads[0].value < 0.3 < spreads[1].value
+
+
 def test_angles_of_wide_networks_follow_the_recursion() -> None:
     found: Any = run(TwoInputs(width=2048, depth=20, networks=60)).metrics["angle_over_theory"]
     assert found.value == pytest.approx(1, abs=0.05)
