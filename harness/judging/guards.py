@@ -174,7 +174,8 @@ def _distance(scene: Scene, unit: str) -> tuple[bool | None, str]:
         if len(ends) == 2 and min(ends) > control.by:
             return True, f"control: {shown}"
     if not ends:
-        return False, f"the control cannot be judged ({found.note}): {shown}"
+        judged = None if found.k_of_n and unclear else False
+        return judged, f"the control cannot be judged ({found.note}): {shown}"
     margin = f" by more than {digits(control.by)}" if control.by else ""
     words = f"the control is not clearly {control.must_be}{margin}: {shown}"
     return (None if unclear else False), words

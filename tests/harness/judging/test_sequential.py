@@ -104,6 +104,7 @@ A = [0.90, 0.91, 0.92, 0.90, 0.91]
 B = [0.85, 0.86, 0.88, 0.84, 0.85]
 NOISY = [0.1, -0.1, 0.3, 0.0, 0.2]
 SEEDS = {"start": 5, "most": 40}
+SIX = {"start": 6, "most": 48}
 VALUE = {"quantity": {"value": "acc", "of": "a", "on": "paper-set"}}
 GAP = {"quantity": {"difference": "acc", "of": "a", "from": "b", "on": "paper-set"}}
 ABOVE = {**GAP, "criterion": {"greater_than": 0}}
@@ -197,6 +198,14 @@ def test_a_control_that_clearly_misbehaves_wants_no_more_seeds(handmade) -> None
     assert (wrong.verdict, wrong.undecided) == ("inconclusive", False)
 
 
+def test_a_control_whose_runs_do_not_vary_wants_more_seeds(handmade) -> None:
+    """Six runs of six are no majority at the first look, neither of the effect nor its control."""
+    spec = handmade.paper(CONTROLLED, seeds=SIX)
+    a = [0.90, 0.91, 0.92, 0.90, 0.91, 0.92]
+    found = handmade.judge(spec, a=a, b=[0.5] * 6, ctl=[x - 0.8 for x in a])
+    assert (found.verdict, found.undecided) == ("inconclusive", True)
+
+
 def test_seeds_added_by_hand_are_said(handmade) -> None:
     found = handmade.judge(handmade.paper(ABOVE), a=A * 2, b=B * 2)
     assert (found.look, found.path, found.n) == (None, (), 10)
@@ -217,9 +226,6 @@ def test_an_exact_claim_has_no_error(handmade) -> None:
     exact = [Measured(value=0.5, exact=True)]
     found = handmade.judge(handmade.paper(claim, exact=["a"], seeds=SEEDS), a=exact)
     assert (found.verdict, found.p, found.look) == ("reproduced", None, None)
-
-
-SIX = {"start": 6, "most": 48}
 
 
 def test_shares_and_medians_are_as_sure_at_a_look_as_means(handmade) -> None:
