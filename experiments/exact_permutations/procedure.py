@@ -177,15 +177,22 @@ class Widths:
         widths: hidden units, one ensemble each.
         members: networks at each width.
         batch: networks trained side by side.
+        parametrization: ``standard`` has another limit than the tangent kernel's (a null model).
     """
 
     def __init__(
-        self, length: int, widths: Sequence[int], members: int = 1000, batch: int = 16
+        self,
+        length: int,
+        widths: Sequence[int],
+        members: int = 1000,
+        batch: int = 16,
+        parametrization: Parametrization = "ntk",
     ) -> None:
         self.length = length
         self.widths = list(widths)
         self.members = members
         self.batch = batch
+        self.parametrization: Parametrization = parametrization
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -195,7 +202,12 @@ class Widths:
         found, samples = [], 0
         for width in self.widths:
             one = Ensembles(
-                "ntk", [self.length], [self.members], width, exhaustive=0, batch=self.batch
+                self.parametrization,
+                [self.length],
+                [self.members],
+                width,
+                exhaustive=0,
+                batch=self.batch,
             )
             outcome = one.run(trial)
             gap = outcome.metrics[f"mean_on_minus_ntk_k{self.length}"]

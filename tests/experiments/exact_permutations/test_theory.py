@@ -46,6 +46,12 @@ def test_bounds_grow_as_stated_only_when_rounded_at_zero() -> None:
     assert fit_slope(midpoint["bound_all"], "log-log").value == pytest.approx(1, abs=0.1)
 
 
+def test_a_bound_for_all_inputs_is_not_linearithmic() -> None:
+    one, every = (Limit(all_inputs=a).run(trial()).series for a in (False, True))
+    assert fit_slope(one["bound_one_per_klogk"], "log-log").value < 0
+    assert fit_slope(every["bound_one_per_klogk"], "log-log").value > 0.5
+
+
 def test_figure_bound_is_the_tangent_kernels_not_the_random_features() -> None:
     assert Limit().run(trial()).metrics["bound_deviation"].value < 0.01
     assert Limit("standard").run(trial()).metrics["bound_deviation"].value > 0.5

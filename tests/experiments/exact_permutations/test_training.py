@@ -203,6 +203,12 @@ def test_distance_to_the_limit_shrinks_with_width() -> None:
     assert all(wide < narrow for narrow, wide in pairwise(series.y))
 
 
+def test_ordinary_layers_stay_away_from_the_tangent_kernels_limit() -> None:
+    widths = Widths(4, [64, 256], members=200, parametrization="standard")
+    narrow, wide = widths.run(trial()).series["distance_to_limit"].y
+    assert wide > 0.7 * narrow > 0.01
+
+
 def test_members_must_cover_lengths_and_probe() -> None:
     with pytest.raises(ValueError, match="as many members"):
         Ensembles("ntk", [3, 4], [100], 8)
