@@ -1,5 +1,7 @@
 """What a trial reports: streamed figures against windows taken one by one, and speed."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -116,6 +118,13 @@ def test_the_identity_holds_for_enough_history_and_aligned_steps(options, low, h
     torch.manual_seed(1)
     found = Identity(windows=4, **options).run(trial(HeartRateNet)).metrics["embedding_nrmse"]
     assert low <= found <= high
+
+
+def test_a_misaligned_step_disturbs_pooling_and_nothing_else():
+    torch.manual_seed(1)
+    unpooled = partial(HeartRateNet, pools=(1, 1, 1))
+    found = Identity(windows=4, step=63).run(trial(unpooled)).metrics["embedding_nrmse"]
+    assert found < 1e-12
 
 
 def times_of(share):
