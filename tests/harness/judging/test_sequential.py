@@ -44,6 +44,10 @@ def heavy(rng, shape):
     return rng.standard_t(3, shape) / math.sqrt(3)
 
 
+def uniform(rng, shape):
+    return rng.uniform(-math.sqrt(3), math.sqrt(3), size=shape)
+
+
 def skewed(rng, shape):
     return rng.exponential(size=shape) - 1
 
@@ -68,6 +72,13 @@ def test_a_run_that_stops_when_decided_covers_the_truth() -> None:
     assert (np.abs(found[runs, stop]) <= limits[stop]).mean() >= 0.94
     assert decided.any(1).mean() > 0.99
     assert np.array(looks(FIVE_TO_FORTY))[stop].mean() < 18
+
+
+def test_of_uniform_figures_they_hold_a_little_less_which_the_page_says() -> None:
+    found = scores(uniform)
+    assert 0.94 < 1 - (np.abs(found) > quantiles()).any(1).mean() < 0.95
+    for side in (found, -found):
+        assert 0.025 < (side > quantiles()).any(1).mean() < 0.03
 
 
 def test_of_skewed_figures_they_hold_as_well_as_five_seeds_do() -> None:
