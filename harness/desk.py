@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import paths, provenance
 from harness.files import write_atomically
@@ -17,6 +18,9 @@ from harness.plan import PlannedTrial
 from harness.privacy import scrubbed
 from harness.procedures.base import Progress
 from harness.procedures.checkpoints import Checkpoints
+
+if TYPE_CHECKING:  # the process that plans and displays does not need torch
+    from harness.procedures.parts import Parts
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Setting:
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         commit, dirty: the state of the checkout when the run began (``""``, ``None``: unknown).
         force: run from the beginning, whatever an interrupted run left.
+        share: take parts that other trials made; otherwise each trial makes its own.
         environment: ``HARNESS_…`` variables, for workers are forked from a server that may have
             been started with others.
     """
@@ -41,6 +46,7 @@ class Setting:
     commit: str = ""
     dirty: bool | None = False
     force: bool = False
+    share: bool = True
     environment: Mapping[str, str] = field(default_factory=paths.environment)
 
 
@@ -87,9 +93,34 @@ class Desk:
         write_atomically(note, json.dumps({"made_by": made_by, "started": started}))
         return desk
 
+    def parts(self, setting: Setting) -> Parts | None:
+        """Where parts that trials share are kept.
+
+        ``None`` if several processes run this one: they could not agree on who waits for whom.
+        """
+        from harness.procedures.parts import Parts, environment
+
+        trial = self.trial
+        fabric = trial.config["procedure"].get("init_args", {}).get("fabric") or {}
+        if not setting.share or fabric.get("devices", 1) != 1 or fabric.get("num_nodes", 1) != 1:
+            return None
+        depends = {
+            "paper": trial.paper,
+            "code": trial.code,
+            "data": [trial.config["data"], trial.data, trial.contents],
+            "fabric": fabric,
+            "versions": provenance.versions(),
+            "processor": provenance.hardware()["cpu"],
+            "threads": setting.threads,
+            "accelerator": [self.accelerator, provenance.accelerator_name()],
+            "environment": environment(),
+        }
+        return Parts(paths.parts(trial.paper), depends)
+
     def clear(self) -> None:
         """Remove checkpoints, also those that a procedure wrote by itself."""
         self.checkpoints.clear()
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
         for path in self.folder.glob("*.ckpt"):
             path.unlink(missing_ok=True)
 

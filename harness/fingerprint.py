@@ -30,9 +30,13 @@ FOLLOWED = (
     "harness.loading",
 )
 
-# Types that procedures share, and how an interrupted one goes on (which tests hold to be without
-# effect, bit for bit): nothing in them bears on what is measured.
-NOT_FOLLOWED = ("harness.procedures.base", "harness.procedures.checkpoints")
+# Types that procedures share, how an interrupted one goes on, and what trials share (which tests
+# hold to be without effect, bit for bit): nothing in them bears on what is measured.
+NOT_FOLLOWED = (
+    "harness.procedures.base",
+    "harness.procedures.checkpoints",
+    "harness.procedures.parts",
+)
 
 MEMORY = "fingerprints.json"
 MOST = 2000

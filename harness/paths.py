@@ -85,3 +85,8 @@ def runs() -> Path:
     """Working files: checkpoints, curves, logs. Not committed."""
     named = os.environ.get("HARNESS_RUNS")
     return _resolved(os.path.abspath(named)) if named else root() / "runs"
+
+
+def parts(key: str) -> Path:
+    """What trials of a paper share: teachers, encoders, labels. Safe to lose."""
+    return runs() / "parts" / key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,6 +151,8 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
         trials = _planned(paper, request, list(chosen))
         states = plan.states(trials, store)
         todo = [t for t in trials if request.force or states[t.id] != "fresh"]
+        if request.force:
+            shutil.rmtree(paths.parts(paper.key), ignore_errors=True)
         failed = _execute(request, paper, trials, todo, chosen, store, observers) if todo else []
         ran = len(todo)
         if not isinstance(request.seeds, int):

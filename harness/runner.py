@@ -21,7 +21,7 @@ from harness.privacy import scrub
 from harness.procedures.base import Outcome, Progress, Separately, Trial
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
 from harness.seeding import seed_all
-from harness.specs.build import build, import_callable
+from harness.specs.build import build, import_callable, parameters
 
 
 class NonFinite(ValueError):
@@ -75,13 +75,20 @@ def _run(
     if report is None:
         return
     store = RecordStore(paths.records())
-    seconds = desks[0].checkpoints.seconds / len(desks)  # it alone holds their common state
+    seconds = _seconds(desks)
     for desk, outcome in zip(desks, outcomes, strict=True):
         record = _recorded(desk, setting, outcome, seconds, len(desks))
         store.write(record)
         if record.status == "done":
             desk.clear()
         yield record
+
+
+def _seconds(desks: Sequence[Desk]) -> float:
+    """A trial's share of the time; the first one alone holds their common state."""
+    others = [desk.checkpoints for desk in desks[1:]]
+    parts = sum(sum(each.parts.values()) - each.within for each in others)
+    return (desks[0].checkpoints.seconds + parts) / len(desks)
 
 
 def _recorded(
@@ -172,7 +179,16 @@ def _open(
         accelerator=desk.accelerator,
         report=publish,
         checkpoints=desk.checkpoints,
+        config={**planned.config, "procedure": _with_defaults(planned.config["procedure"])},
+        parts=desk.parts(setting),
     )
+
+
+def _with_defaults(procedure: dict[str, Any]) -> dict[str, Any]:
+    """With ``None`` for arguments that the spec leaves at their defaults."""
+    given = procedure.get("init_args", {})
+    names = parameters(import_callable(procedure["class_path"]))
+    return {**procedure, "init_args": {**dict.fromkeys(names), **given}}
 
 
 def refuse_non_finite(outcome: Outcome) -> None:

@@ -2,7 +2,8 @@
 
 In the environment that made a record (code, data, versions, kind of processor, threads,
 accelerator) every figure must come out the same, bit for bit; in another one, or where the record
-does not say, within a relative tolerance. Committed results are not touched.
+does not say, within a relative tolerance. Each trial makes its parts by itself, so that one which
+depends on more than its settings say is found out. Committed results are not touched.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def _measure(
         environment = paths.environment() | {"HARNESS_ROOT": str(paths.root())} | folders
         store = RecordStore(Path(scratch) / "results" / "records")
         for threads, trials in by_threads.items():
-            setting = Setting(roots, threads, "auto", commit, dirty, True, environment)
+            setting = Setting(
+                roots, threads, "auto", commit, dirty, True, share=False, environment=environment
+            )
             workers = jobs or max(1, provenance.cores() // threads)
             engine = LocalEngine(setting, store, workers, exclusive=False)
             for event in engine.run(plan.groups(trials, together)):

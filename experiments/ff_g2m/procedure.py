@@ -24,6 +24,7 @@ from harness.seeding import seed_all
 
 Term = Literal["node", "low", "high", "low-elsewhere", "high-elsewhere"]
 Loss = Callable[[Tensor], Tensor]
+TEACHING = ("teacher", "teacher_learning_rate", "weight_decay", "epochs", "patience")
 
 
 @dataclass
@@ -100,9 +101,10 @@ class Distillation:
         graph: Graph = trial.data.to(trial.device)
         metrics: dict[str, float] = {}
         knowledge, epochs = None, 0
-        if self.terms:
-            knowledge, taught = self._taught(graph, trial)
-            metrics["teacher_accuracy"], epochs = taught.test, taught.trained
+        if self.terms:  # all variants of a seed learn from the same teacher
+            taught = trial.part("teacher", trial.settings(*TEACHING), self._taught)
+            knowledge, epochs = taught["logits"], taught["epochs"]
+            metrics["teacher_accuracy"] = taught["accuracy"]
         seed_all(trial.seed, "student")
         student = trial.model().to(trial.device)
         chosen = self._fit(
@@ -118,9 +120,9 @@ class Distillation:
         kept = self._kept(_logits(student, (graph.x,)), knowledge, graph)
         return Outcome(metrics | kept, samples=(epochs + chosen.trained) * len(graph.y))
 
-    def _taught(self, graph: Graph, trial: Trial) -> tuple[Tensor, Selected]:
-        """The trained teacher's logits (N, C), and what is known of it."""
-        # seeded apart from the student: all variants of a seed learn from the same teacher
+    def _taught(self, trial: Trial) -> dict[str, Any]:
+        """The trained teacher's logits (N, C), its test accuracy, and how long it was trained."""
+        graph: Graph = trial.data.to(trial.device)
         seed_all(trial.seed, "teacher")
         teacher = self.teacher(graph.dims["features"], graph.dims["classes"]).to(trial.device)
         inputs = (graph.x, teacher.operator(graph.pairs, len(graph.y)))  # type: ignore[operator]
@@ -132,7 +134,8 @@ class Distillation:
             self.teacher_learning_rate,
             lambda epoch, row: trial.report(Progress(epoch, 2 * self.epochs, row)),
         )
-        return _logits(teacher, inputs), chosen
+        logits = _logits(teacher, inputs)
+        return {"logits": logits, "accuracy": chosen.test, "epochs": chosen.trained}
 
     def _student_loss(self, graph: Graph, teacher: Tensor | None) -> Loss:
         labels = _label_loss(graph)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from harness.procedures.checkpoints import Checkpoints
 from harness.records import Measured, Series
@@ -13,6 +13,10 @@ from harness.records import Measured, Series
 if TYPE_CHECKING:  # the process that plans and displays does not need torch
     import torch
     from torch import nn
+
+    from harness.procedures.parts import Parts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Trial:
         workdir: a folder for checkpoints and other working files, kept until the trial ends.
         report: tells the user interface and the trackers how far the trial is.
         checkpoints: where :meth:`save` keeps the trial's state; without, nothing is kept.
+        config: ``procedure``, ``model`` and ``data`` as the spec resolves them; the procedure's
+            arguments that the spec leaves at their defaults are ``None``.
+        parts: where :meth:`part` keeps what other trials need as well; without, it is made here.
 
     A procedure with a loop of its own survives interruptions by four lines::
 
@@ -55,6 +62,8 @@ class Trial:
     accelerator: str = "cpu"
     report: Callable[[Progress], None] = lambda progress: None
     checkpoints: Checkpoints | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parts: Parts | None = None
 
     def load(self) -> dict[str, Any] | None:
         """The state that an interrupted run of this trial saved last; ``None`` at first."""
@@ -72,6 +81,69 @@ class Trial:
         """
         if self.checkpoints:
             self.checkpoints.save(step, state)
+
+    def settings(self, *names: str) -> dict[str, Any]:
+        """Some of the procedure's arguments as plain data, to say what a part depends on.
+
+        Raises:
+            KeyError: the procedure has no such argument.
+        """
+        arguments = self.config["procedure"]["init_args"] if self.config else {}
+        return {name: arguments[name] for name in names if self.config}
+
+    def part(self, name: str, config: Mapping[str, Any], make: Callable[[Trial], T]) -> T:
+        """A deterministic piece of the trial that other trials may need as well.
+
+        The first trial that needs it makes it, and those that agree in ``config``, code, data and
+        seed take it from ``runs/``; it may be lost at any time. What the trial measures is the
+        same bit for bit either way::
+
+            settings = trial.settings("teacher", "epochs")
+            teacher.load_state_dict(trial.part("teacher", settings, self.taught))
+
+        Args:
+            name: lower-case letters, digits, ``_``, ``.`` and ``-``.
+            config: plain data: all settings that the part depends on. Data and seed always count;
+                a part that builds the trial's model has ``"model": trial.config["model"]`` in it.
+            make: gets this trial with checkpoints of the part's own, and returns tensors, numbers,
+                text, and lists and dictionaries of these. What it changes otherwise is lost.
+
+        Returns:
+            What ``make`` returned, its tensors on the trial's device and without gradients. The
+            global generators are seeded before and after.
+        """
+        return part_together([self], name, config, lambda trials: make(trials[0]))
+
+
+def part_together(
+    trials: Sequence[Trial], name: str, config: Mapping[str, Any], make: Callable[[list[Trial]], T]
+) -> T:
+    """A part of trials that are run together, made for all of them at once; see `Trial.part`.
+
+    Floating-point sums depend on the company they are vectorised in, so that such a part belongs
+    to these seeds in this order.
+    """
+    from harness.procedures.parts import Part
+
+    def refused() -> NoReturn:
+        raise ValueError(
+            f"part {name!r} depends on the trial's model, for it builds one: "
+            "add \"model\": trial.config['model'] to its settings"
+        )
+
+    def inside(checkpoints: Checkpoints | None, folder: Path) -> T:
+        own = [checkpoints, *[None] * (len(trials) - 1)]
+        models = [trial.model if "model" in config else refused for trial in trials]
+        return make(
+            [
+                replace(trial, checkpoints=kept, workdir=folder, model=model)
+                for trial, kept, model in zip(trials, own, models, strict=True)
+            ]
+        )
+
+    first = trials[0]
+    common = (first.device, first.workdir, first.checkpoints, first.parts)
+    return Part(name, config, [trial.seed for trial in trials], *common).get(inside)
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,23 @@ class Checkpoints:
         self.began = self.last = clock()
         self.cost = 0.0
         self.earlier = 0.0
+        self.within = 0.0
+        self.parts: dict[str, float] = {}
+
+    @property
+    def own(self) -> float:
+        """Time spent on the trial but for its parts, with the runs that this one goes on from."""
+        return self.earlier + self.clock() - self.began - self.within
 
     @property
     def seconds(self) -> float:
-        """Time spent on the trial, with that of the runs that this one goes on from."""
-        return self.earlier + self.clock() - self.began
+        """What the trial takes by itself: its own time, and that of its parts whoever made them."""
+        return self.own + sum(self.parts.values())
+
+    def account(self, part: str, seconds: float, began: float) -> None:
+        """Reckon with a part that took ``seconds`` to make, instead of the time since ``began``."""
+        self.within += self.clock() - began
+        self.parts[part] = seconds
 
     def due(self) -> bool:
         """Whether the state should be written now."""
@@ -91,7 +103,7 @@ class Checkpoints:
         began = self.clock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder, step, {"state": dict(state), "seconds": self.seconds})
+            _write(self.folder, step, {"state": dict(state), "seconds": self.own})
             for old in self._newest_first()[KEPT:]:
                 old.unlink(missing_ok=True)
         except OSError as error:

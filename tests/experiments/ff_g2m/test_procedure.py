@@ -1,6 +1,10 @@
 """Training: selection and stopping by hand, the same teacher for all, and a small known result."""
 
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,22 +17,25 @@ from experiments.ff_g2m.data import Graph, block_model
 from experiments.ff_g2m.model import Student
 from experiments.ff_g2m.procedure import Distillation, Selected
 from harness.procedures.base import Diverged, Outcome, Trial
+from harness.procedures.parts import Parts
 
 TEACHER = partial(GCN, hidden=32)
 TERMS = {"mlp": [], "glnn": ["node"], "lfd": ["low"], "ff": ["low", "high"]}
 
 
-def run(terms: list[str], seed: int = 0, epochs: int = 60, **graph: float) -> Outcome:
-    data = block_model(seed=seed, nodes=600, **graph)
-    trial = Trial(
+def trial(seed: int = 0, nodes: int = 600, **graph: float) -> Trial:
+    return Trial(
         seed=seed,
-        data=data,
+        data=block_model(seed=seed, nodes=nodes, **graph),
         model=lambda: Student(64, 4, hidden=32),
         device=torch.device("cpu"),
-        workdir=None,
+        workdir=Path(),
     )
+
+
+def run(terms: list[str], seed: int = 0, epochs: int = 60, **graph: float) -> Outcome:
     torch.seed()  # nothing may depend on the state in which others leave the global generator
-    return Distillation(TEACHER, terms, epochs=epochs).run(trial)
+    return Distillation(TEACHER, terms, epochs=epochs).run(trial(seed, **graph))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,6 +60,38 @@ def test_a_variant_measures_what_it_declares(outcomes, name):
 def test_all_variants_of_a_seed_learn_from_the_same_teacher(outcomes):
     accuracies = {outcomes[name].metrics["teacher_accuracy"] for name in ("glnn", "lfd", "ff")}
     assert len(accuracies) == 1
+
+
+CHANGES = {
+    "teacher": partial(GCN, hidden=8),
+    "teacher_learning_rate": 0.05,
+    "weight_decay": 0.1,
+    "epochs": 4,
+    "patience": 1,
+    "supervision": 0.5,
+    "learning_rate": 0.05,
+}
+
+
+def test_a_teacher_is_shared_by_those_that_would_train_the_same(tmp_path: Path):
+    """What the teacher depends on is told apart; what it does not is no reason to train another."""
+    settings = {"teacher": TEACHER, "epochs": 8, "terms": ["node"]}
+
+    def metrics(parts: Parts | None, **changes: object) -> Mapping[str, float]:
+        arguments = settings | changes
+        names = inspect.signature(Distillation).parameters
+        plain = {name: str(arguments.get(name)) for name in names}
+        config = {"procedure": {"init_args": plain}}
+        shared = replace(trial(nodes=200), config=config, parts=parts)
+        return Distillation(**arguments).run(shared).metrics
+
+    parts = Parts(tmp_path, {})
+    assert metrics(parts) == metrics(parts) == metrics(None)
+    for name, value in CHANGES.items():
+        before = len(list(tmp_path.glob("*.part")))
+        assert metrics(parts, **{name: value}) == metrics(None, **{name: value}), name
+        made = len(list(tmp_path.glob("*.part"))) - before
+        assert made == (0 if name in ("supervision", "learning_rate") else 1), name
 
 
 def test_distillation_brings_structure_to_a_perceptron_and_rewiring_takes_it_away(outcomes):

@@ -117,3 +117,21 @@ def test_a_stopped_cluster_run_goes_on(nodes, monkeypatch) -> None:
     resumed = reproduce("unruly", "cpu", variants=["loop"], seeds=1)
     again = reproduce("unruly", "cpu", variants=["loop"], seeds=1, force=True)
     assert measured(resumed.records) == measured(again.records)
+
+
+def test_trials_on_nodes_share_parts(nodes, edit_unruly, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HARNESS_UNRULY_MADE", str(tmp_path / "made"))
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0.05")
+    procedure = {"class_path": "experiments.unruly.parts.Taught", "init_args": {"steps": 6}}
+    taught = {"role": "paper", "datasets": ["none"], "procedure": procedure}
+
+    def change(spec: dict) -> None:  # type: ignore[type-arg]
+        spec["variants"] |= {"a": {"label": "a", **taught}, "b": {"label": "b", **taught}}
+        spec["tiers"]["cpu"].update(variants=["a", "b"], datasets=["none"])
+
+    edit_unruly(change)
+    outcome = run(Request("unruly", "cpu", seeds=2, engine="ray"))
+    assert sorted((tmp_path / "made").read_text().split()) == ["0", "1"]
+    assert measured(outcome.records) == measured(
+        reproduce("unruly", "cpu", seeds=2, force=True).records
+    )

@@ -48,6 +48,29 @@ class Loop:
         return Outcome({"total": sums[-1]}, {"sums": series})
 
 
+class Taught(Loop):
+    """Goes on from what a teacher summed up; ``forgets`` that it depends on ``level``."""
+
+    def __init__(self, steps: int, level: float = 0.0, forgets: bool = False) -> None:
+        super().__init__(steps)
+        self.level = level
+        self.forgets = forgets
+
+    def run(self, trial):
+        names = ["steps"] if self.forgets else ["steps", "level"]
+        taught = trial.part("teacher", trial.settings(*names), self.teach)
+        total = taught["sums"][-1] + torch.randn(()).item()
+        series = Series(over="step", x=[1.0], y=[total])
+        return Outcome({"total": total}, {"sums": series})
+
+    def teach(self, trial):
+        with open(os.environ["HARNESS_UNRULY_MADE"], "a") as file:
+            file.write(f"{trial.seed}\n")
+        sums = super().run(trial).series["sums"].y
+        torch.rand(7)
+        return {"sums": [each + self.level for each in sums]}
+
+
 class SlowFit(Fit):
     """Takes its time, so that it can be interrupted in the middle."""
 
