@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.report.table import results
     from harness.reproduction import Reproduction, reproduce
+    from harness.weights import load_model
 
-__all__ = ["Reproduction", "reproduce", "results"]
+__all__ = ["Reproduction", "load_model", "reproduce", "results"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +22,8 @@ def __getattr__(name: str) -> Any:
 
     if name in ("reproduce", "Reproduction"):
         return getattr(importlib.import_module("harness.reproduction"), name)
+    if name == "load_model":
+        return importlib.import_module("harness.weights").load_model
     if name == "results":
         return importlib.import_module("harness.report.table").results
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

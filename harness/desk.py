@@ -52,7 +52,7 @@ class Setting:
 
 def workdir(trial: PlannedTrial) -> Path:
     """Where a trial's checkpoints, curves and log are."""
-    return paths.runs() / trial.paper / trial.tier / trial.id
+    return paths.workdir(trial.paper, trial.tier, trial.id)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ def runs() -> Path:
     return _resolved(os.path.abspath(named)) if named else root() / "runs"
 
 
+def workdir(key: str, tier: str, trial: str) -> Path:
+    """Where a trial's checkpoints, curves, log and kept weights are."""
+    return runs() / key / tier / trial
+
+
 def parts(key: str) -> Path:
     """What trials of a paper share: teachers, encoders, labels. Safe to lose."""
     return runs() / "parts" / key

@@ -30,7 +30,7 @@ class PlannedTrial:
 
     ``id`` hashes what is measured (settings, dataset and its fingerprint, fold, seed); ``code``
     fingerprints how, and ``contents`` which version of data whose checksums only this machine
-    knows. Limits (time, memory, processors) belong to none of them.
+    knows. Limits (time, memory, processors) belong to none of them, nor whether weights are kept.
     """
 
     id: str
@@ -50,6 +50,7 @@ class PlannedTrial:
     cpus: int
     gpus: float
     contents: str = ""
+    keep: bool = False
 
     @property
     def label(self) -> str:
@@ -293,6 +294,7 @@ def make_trial(
         cpus=tier.cpus,
         gpus=tier.gpus,
         contents=contents(source) if source else "",
+        keep="weights" in (tier.keep, inherited(paper, variant).keep),
     )
 
 

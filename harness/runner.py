@@ -11,9 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness import paths, provenance
+from harness import paths, provenance, weights
 from harness.desk import Curves, Desk, Setting
 from harness.engines import ranks
 from harness.plan import PlannedTrial
@@ -22,6 +22,9 @@ from harness.procedures.base import Outcome, Progress, Separately, Trial
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
 from harness.seeding import seed_all
 from harness.specs.build import build, import_callable, parameters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class NonFinite(ValueError):
@@ -170,6 +173,9 @@ def _open(
             curves.add(progress)
             report(planned.id, progress)
 
+    def keep(model: nn.Module) -> None:
+        weights.write(planned, dims, model)
+
     return Trial(
         seed=planned.seed,
         data=data,
@@ -181,6 +187,7 @@ def _open(
         checkpoints=desk.checkpoints,
         config={**planned.config, "procedure": _with_defaults(planned.config["procedure"])},
         parts=desk.parts(setting),
+        keep=keep if planned.keep and report else lambda model: None,
     )
 
 

@@ -44,6 +44,8 @@ class Trial:
         config: ``procedure``, ``model`` and ``data`` as the spec resolves them; the procedure's
             arguments that the spec leaves at their defaults are ``None``.
         parts: where :meth:`part` keeps what other trials need as well; without, it is made here.
+        keep: called with the trained model; writes its weights where the spec says
+            ``keep: weights``.
 
     A procedure with a loop of its own survives interruptions by four lines::
 
@@ -64,6 +66,7 @@ class Trial:
     checkpoints: Checkpoints | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     parts: Parts | None = None
+    keep: Callable[[nn.Module], None] = lambda model: None
 
     def load(self) -> dict[str, Any] | None:
         """The state that an interrupted run of this trial saved last; ``None`` at first."""

@@ -164,5 +164,6 @@ class Fit:
             for name, values in curves.items()
             if name != "epoch"
         }
+        trial.keep(model)
         further = self.measure(model.eval(), trial)
         return Outcome({**metrics, **further.metrics}, {**series, **further.series}, samples)

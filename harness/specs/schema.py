@@ -14,6 +14,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from harness.specs.claims import Claim
 from harness.specs.types import Bytes, Key, Seconds, Strict
 
+Keep = Literal["weights"]
+
 
 class ClassConfig(Strict):
     """A class or function by import path with its keyword arguments, as LightningCLI names them."""
@@ -65,7 +67,8 @@ class Variant(Strict):
 
     ``model`` and ``procedure`` are merged over the paper's defaults key by key; naming another
     ``class_path`` replaces the ``init_args`` as a whole. A ``deterministic`` variant (a closed
-    form, an exact solver) has one seed, whatever the tier says.
+    form, an exact solver) has one seed, whatever the tier says. ``keep: weights`` keeps its
+    trained models in ``runs/``, for :func:`harness.load_model`.
     """
 
     label: str
@@ -76,6 +79,7 @@ class Variant(Strict):
     data: dict[str, Any] = {}
     datasets: list[str] | None = None
     deterministic: bool = False
+    keep: Keep | None = None
 
 
 class When(Strict):
@@ -125,7 +129,7 @@ class Tier(Strict):
     ``datasets`` is a list of slots; a slot is a dataset or a list of them in order of
     preference, of which the first available one is used. ``seeds`` is a number, or a schedule by
     which they are added until claims are decided. ``together`` is how many seeds share a process
-    where the procedure has ``run_together``.
+    where the procedure has ``run_together``. ``keep: weights`` is said for all variants.
     """
 
     description: str
@@ -138,6 +142,7 @@ class Tier(Strict):
     cpus: int = Field(default=1, ge=1, le=1024)
     gpus: float = Field(default=0.0, ge=0, le=64)
     together: int = Field(default=1, ge=1, le=10_000)
+    keep: Keep | None = None
     procedure: dict[str, Any] = {}
     overrides: list[Override] = []
 
