@@ -116,10 +116,13 @@ def _quota_v1(folder: Path) -> float | None:
 def threads(jobs: int) -> int:
     """Threads of each of ``jobs`` workers: what ``OMP_NUM_THREADS`` says, or a share of the
     processors."""
+    return threads_wanted() or max(1, cores() // jobs)
+
+
+def threads_wanted() -> int | None:
+    """``OMP_NUM_THREADS``, if that is a number."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return max(1, cores() // jobs)
+    return int(wanted) or None if wanted.isdecimal() else None
 
 
 def _cpu(name: str) -> str:

@@ -289,7 +289,8 @@ def make_engine(request: Request, setting: Setting, store: RecordStore, jobs: in
     if request.engine == "ray":
         from harness.engines.ray import RayEngine
 
-        engine = RayEngine(setting, store, request.jobs)
+        threads = request.threads or provenance.threads_wanted()
+        engine = RayEngine(setting, store, request.jobs, threads)
     problems = engine.validate(request.key)
     if problems:
         raise catalog.SpecError(problems)

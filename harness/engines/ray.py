@@ -60,15 +60,22 @@ class RayEngine:
         setting: what all trials share.
         store: where the driver writes records.
         jobs: at most so many groups at a time; ``None`` for no limit but the cluster's.
+        threads: of each trial; ``None`` for as many as the processors that it asks Ray for.
         grace: seconds that trials get to save their state when the run is stopped.
     """
 
     def __init__(
-        self, setting: Setting, store: RecordStore, jobs: int | None = None, grace: float = GRACE
+        self,
+        setting: Setting,
+        store: RecordStore,
+        jobs: int | None = None,
+        threads: int | None = None,
+        grace: float = GRACE,
     ) -> None:
         self.setting = setting
         self.store = store
         self.jobs = jobs
+        self.threads = threads
         self.grace = grace
         self.stopping = 0
         self._kill_at = float("inf")
@@ -118,7 +125,7 @@ class RayEngine:
                 max_retries=RETRIES,
                 name=f"{trial.paper}: {trial.label}",
             )
-            setting = replace(self.setting, threads=trial.cpus)
+            setting = replace(self.setting, threads=self.threads or trial.cpus)
             reference = task.remote(list(group), setting, self.mailbox, str(mark))
             self.tasks[reference] = _Task(group, datetime.now(UTC))
 

@@ -15,8 +15,10 @@ import pytest
 import torch
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from typer.testing import CliRunner
 
 from harness import paths
+from harness.cli import app
 from harness.engines.base import Interrupted, Reported
 from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Outcome, Trial
@@ -280,6 +282,41 @@ def test_signals_stop_a_run_and_the_same_command_goes_on(slowly) -> None:
     assert steps == sorted(set(steps)) and steps[0] == 1, "every step once in the curves"
     again = reproduce("unruly", "cpu", force=True)
     assert measured(resumed.records) == measured(again.records)
+
+
+def test_what_a_power_cut_left_of_the_curves_fails_no_trial(slowly) -> None:
+    interrupt(signal.SIGINT, after=4, variants=["loop"], seeds=1)
+    path = checkpoints()[-1].parents[1] / "curves.csv"
+    with path.open("ab") as file:  # a block of zeros, a blank line, half a header, half a row
+        file.write(b"\0\0\0\0\0\n\nstep,tot\n4,0.\0\xff\n3,")
+    resumed = reproduce("unruly", "cpu", variants=["loop"], seeds=1)
+    assert not resumed.failed
+    rows = [row.split(",") for row in path.read_text().splitlines()]
+    assert [int(row[0]) for row in rows if row[0] != "step"] == list(range(1, 13))
+    assert all(len(row) == 2 and float(row[1]) for row in rows if row[0] != "step")
+    again = reproduce("unruly", "cpu", variants=["loop"], seeds=1, force=True)
+    assert measured(resumed.records) == measured(again.records)
+
+
+def test_a_trial_that_was_stopped_for_its_time_goes_on_when_it_gets_more(
+    slowly, monkeypatch
+) -> None:
+    """It hangs after its third step, so that no machine is fast or slow enough to matter."""
+    loop = ["run", "unruly", "--variant", "loop", "--seeds", "1"]
+    monkeypatch.setenv("HARNESS_UNRULY_HANG", "3")
+    slow = CliRunner().invoke(app, [*loop, "--timeout", "0.1"])
+    assert slow.exit_code == 1
+    said = " ".join(slow.stderr.split())
+    assert "stopped after 6 s at step 3 of 12" in said, "a tenth of the tier's minute"
+    assert "`--timeout 3` allows three times as long (`TIMEOUT=3` with make)" in said
+    assert int(checkpoints()[-1].name[:9]) == 3
+    monkeypatch.delenv("HARNESS_UNRULY_HANG")
+    steps = []
+    watcher = Signaller(0, 10**6)
+    watcher.event = lambda event: steps.append(event) if isinstance(event, Reported) else None
+    more = run_paper(Request("unruly", "cpu", variants=["loop"], seeds=1, timeout=3), [watcher])
+    assert [event.progress.step for event in steps] == list(range(4, 13))
+    assert [record.status for record in more.records] == ["done"] and not checkpoints()
 
 
 def test_checkpoints_of_other_code_are_not_used(slowly) -> None:

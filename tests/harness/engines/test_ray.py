@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import paths
 from harness.engines.base import Finished, Interrupted, Reported
+from harness.engines.queue import Queue
 from harness.records import RecordStore
 from harness.reproduction import Request, reproduce, run
 
@@ -104,6 +107,35 @@ def test_nodes_that_do_not_share_the_checkout(nodes, edit_unruly, monkeypatch) -
     done = {(r.variant, r.seed) for r in outcome.records if r.status == "done"}
     assert done == {("well", 0), ("well", 1), ("deaf", 1)}
     assert not list(paths.runs().glob("unruly/smoke/*/curves.csv")), "working files stay there"
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "threads"), [(3, "2", 3), (None, "2", 2), (None, "", 1)]
+)
+def test_threads_and_limits_of_time_go_to_the_nodes(
+    unruly, monkeypatch, asked, variable, threads
+) -> None:
+    """Looked at where tasks are handed to Ray, of which there is none here."""
+    from harness.engines import ray as engine
+
+    given: list[tuple[int, float]] = []
+
+    def remote(group, setting, mailbox, mark):
+        given.extend((setting.threads, trial.timeout) for trial in group)
+        return object()
+
+    def hand_out(self, groups):
+        self._submit(Queue(groups, self.store, False, None), Path())
+        return iter(())
+
+    task = SimpleNamespace(options=lambda **resources: SimpleNamespace(remote=remote))
+    monkeypatch.setattr(engine, "_run_group", task)
+    monkeypatch.setattr(engine, "_cluster", lambda: {"CPU": 2})
+    monkeypatch.setattr(engine.RayEngine, "run", hand_out)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    request = Request("unruly", "smoke", variants=["well"], engine="ray", threads=asked, timeout=3)
+    run(request)
+    assert given == [(threads, 180.0)] * 2
 
 
 def test_a_stopped_cluster_run_goes_on(nodes, monkeypatch) -> None:
