@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,40 @@ from harness.request import Request
 from harness.specs.schema import Paper, Schedule
 
 NOTE = "configuration.json"
+LONGEST = 60  # characters of a folder's name
 
 
-def reasons(request: Request, paper: Paper, chosen: Iterable[str]) -> list[str]:
-    """Why a run is a quick one, in words; nothing for one whose results are to be committed.
+def reasons(request: Request, paper: Paper, chosen: Collection[str]) -> dict[str, str]:
+    """Why a run is a quick one, in words by what its configuration is called for it.
+
+    Nothing for a run whose results are to be committed.
 
     Args:
         chosen: the data sets that are used.
     """
-    found = []
+    found = {}
     if request.fabric:
         flags = ", ".join(f"{name} {value}" for name, value in request.fabric.items())
-        found.append(f"with {flags}, which the spec does not ask for")
+        found[request.configuration] = f"with {flags}, which the spec does not ask for"
     if request.tier == "smoke":
-        found.append("the tier smoke only shows that everything runs")
+        found["smoke"] = "the tier smoke only shows that everything runs"
     if isinstance(request.seeds, int) and request.seeds < (most := _most_seeds(paper, request)):
-        found.append(f"{request.seeds} of {most} seeds")
+        called = f"{request.seeds}-seed{'' if request.seeds == 1 else 's'}"
+        found[called] = f"{request.seeds} of {most} seeds"
+    if some := _subset(request, paper, chosen):
+        found["-".join(("only", *some))] = f"only {', '.join(some)}"
     if missing := _measured_but_missing(paper, request.tier, set(chosen)):
-        found.append(f"without {', '.join(missing)}, on which committed results were measured")
+        words = f"without {', '.join(missing)}, on which committed results were measured"
+        found["-".join(("without", *missing))] = words
     return found
+
+
+def name(why: Iterable[str]) -> str:
+    """What the configuration of a quick run is called, by the keys of :func:`reasons`."""
+    whole = "-".join(why)
+    if len(whole) <= LONGEST:
+        return whole
+    return f"{whole[:LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def note(configuration: Path, fabric: Mapping[str, Any]) -> None:
@@ -53,6 +69,14 @@ def configuration(name: str) -> tuple[Path, dict[str, Any]]:
         found = sorted(path.parent.name for path in folder.parent.glob(f"*/{NOTE}"))
         known = f"there are {', '.join(found)}" if found else "there are none yet"
         raise plan.PlanError(f"no quick run has the configuration {name!r}; {known}") from None
+
+
+def _subset(request: Request, paper: Paper, chosen: Iterable[str]) -> list[str]:
+    """The variants that a run is restricted to; none if it is not."""
+    tier = paper.tiers[request.tier]
+    every = dict.fromkeys(v for dataset in chosen for v in plan.variants_on(paper, tier, dataset))
+    some = [v for v in every if plan.matches(list(request.variants or "*"), v)]
+    return some if len(some) < len(every) else []
 
 
 def _most_seeds(paper: Paper, request: Request) -> int:

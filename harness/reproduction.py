@@ -51,7 +51,8 @@ class Reproduction:
     Attributes:
         paper: with the settings of this run's flags.
         failed: this run's trials without metrics.
-        results: the folder that the records are in.
+        results: the folder that the records are in; of a quick run, its name is that of the
+            configuration.
         quick: why that is not the folder of the committed results.
     """
 
@@ -142,13 +143,13 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     if request.fabric:
         paper = plan.with_fabric(paper, request.tier, request.fabric)
     chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
-    why = [] if "HARNESS_RESULTS" in os.environ else quick.reasons(request, paper, chosen)
-    folder = paths.quick(request.configuration or "quick") if why else paths.results()
+    trials = _planned(paper, request, list(chosen))
+    why = {} if "HARNESS_RESULTS" in os.environ else quick.reasons(request, paper, chosen)
+    folder = paths.quick(quick.name(why)) if why else paths.results()
     with paths.results_in(folder) if why else contextlib.nullcontext():
         if why:
             quick.note(folder, request.fabric)
         store = RecordStore.here()
-        trials = _planned(paper, request, list(chosen))
         states = plan.states(trials, store)
         todo = [t for t in trials if request.force or states[t.id] != "fresh"]
         if request.force:
@@ -162,7 +163,9 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
         records = store.records(paper.key, request.tier)
     verdicts = judge(paper, request.tier, records, list(chosen))
     used = list(chosen)
-    return Reproduction(paper, request.tier, used, verdicts, records, failed, ran, folder, why)
+    return Reproduction(
+        paper, request.tier, used, verdicts, records, failed, ran, folder, list(why.values())
+    )
 
 
 def _planned(paper: Paper, request: Request, datasets: Sequence[str]) -> list[PlannedTrial]:

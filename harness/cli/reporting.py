@@ -34,7 +34,7 @@ def results(
     ] = None,
     as_json: Json = False,
     configuration: Annotated[
-        str | None, typer.Option(help="Of quick runs: quick, or what their flags are called.")
+        str | None, typer.Option(help="Of quick runs, as `harness run` names it: smoke, 1-seed, …")
     ] = None,
     same_versions: Annotated[
         bool, typer.Option("--same-versions", help="Only records made like the newest one.")

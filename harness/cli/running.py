@@ -48,7 +48,7 @@ def run(
     """Run what is missing or stale, and judge the claims.
 
     Writes records and the paper's page: those in results/, or for a quick run (the tier smoke,
-    fewer seeds, other settings, missing data) others below runs/, which git ignores.
+    fewer seeds, some variants, other settings, missing data) others below runs/, which git ignores.
     """
     from harness.report.console import console
     from harness.report.progress import ProgressDisplay
@@ -101,7 +101,9 @@ def _report(outcome: Reproduction) -> None:
     if outcome.failed:
         typer.echo(f"{len(outcome.failed)} trials failed; a log for each is under runs/.", err=True)
     if outcome.quick:
+        again = f"harness results {outcome.paper.key} --configuration {outcome.results.name}"
         typer.echo(f"A quick run ({'; '.join(outcome.quick)}): committed results stay as they are.")
+        typer.echo(f"`{again}` shows its own.")
     typer.echo(f"Results: {shown}")
 
 

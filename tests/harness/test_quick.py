@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness import paths, reproduce
+from harness import paths, quick, reproduce
 from harness.cli import app
 from harness.records import RecordStore
 from harness.reproduction import run as run_request
@@ -45,21 +45,47 @@ def run(*arguments: str):  # type: ignore[no-untyped-def]
     return CliRunner().invoke(app, ["run", *arguments])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--tier", "smoke"],
-        ["--seeds", "1", "--force"],
+# What is asked for, what the configuration is called, and why it is a quick one.
+QUICK = (
+    (["--tier", "smoke"], "smoke", "only shows that everything runs"),
+    (["--tier", "smoke", "--seeds", "1"], "smoke-1-seed", "1 of 3 seeds"),
+    (["--seeds", "1", "--force"], "1-seed", "1 of 2 seeds"),
+    (["--variant", "[gb]*", "--force"], "only-good-bad-broken", "only good, bad, broken"),
+    (["--variant", "good", "--seeds", "3"], "only-good", "only good"),
+    (
         ["--precision", "bf16-mixed", "--variant", "net", "--variant", "wide"],
-    ],
+        "bf16-mixed-only-net-wide",
+        "with precision bf16-mixed",
+    ),
 )
-def test_after_a_quick_run_the_checkout_is_clean(checkout: Path, arguments: list[str]) -> None:
-    found = run("toy", *arguments)
-    assert found.exit_code == 0, found.output
-    assert git(checkout, "status", "--porcelain") == ""
-    page = found.output.strip().splitlines()[-1].removeprefix("Results: ")
-    assert page.startswith("runs/results/") and (checkout / page).is_file()
-    assert "quick run" in (checkout / page).read_text()
+
+
+def test_after_a_quick_run_the_checkout_is_clean(checkout: Path) -> None:
+    for arguments, configuration, why in QUICK:
+        found = run("toy", *arguments)
+        assert found.exit_code == 0, found.output
+        assert git(checkout, "status", "--porcelain") == "", arguments
+        assert_told(found.output, checkout, configuration, why)
+
+
+def assert_told(output: str, checkout: Path, configuration: str, why: str) -> None:
+    """A folder and a page of its own, and both the terminal and the page say why."""
+    folder = checkout / "runs" / "results" / configuration
+    assert list(folder.glob("records/toy/*/*.json")) and (folder / "figures").is_dir()
+    assert why in " ".join(output.split())
+    page = output.strip().splitlines()[-1].removeprefix("Results: ")
+    assert checkout / page == folder / "toy.md"
+    assert why in (folder / "toy.md").read_text().partition("quick run")[2]
+    asked = ["results", "toy", "--json", "--configuration", configuration]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert " ".join(asked[:2] + asked[3:]) in output
+
+
+def test_all_variants_are_no_subset_and_long_names_stay_apart(checkout: Path) -> None:
+    assert not reproduce("toy", variants="*").quick
+    long = [f"only-{'-'.join(['a-variant'] * 9)}-{last}" for last in "ab"]
+    first, second = (quick.name([one]) for one in long)
+    assert first != second and max(len(first), len(second)) < 80
 
 
 def test_a_quick_run_finds_its_own_and_the_committed_records(checkout: Path) -> None:
@@ -71,8 +97,8 @@ def test_a_quick_run_finds_its_own_and_the_committed_records(checkout: Path) -> 
 
 
 def test_more_seeds_are_no_quick_run(checkout: Path) -> None:
-    more = reproduce("toy", seeds=3, variants="good")
-    assert not more.quick and more.ran == 1
+    more = reproduce("toy", seeds=3)
+    assert not more.quick and more.ran == 5
     assert git(checkout, "status", "--porcelain") != ""
 
 
@@ -85,16 +111,16 @@ def test_missing_data_does_not_replace_what_was_measured_on_it(
     edit_spec(prefer_another)
     store = RecordStore(paths.records())
     record = next(r for r in store.records("toy", "cpu") if r.variant == "good")
-    assert not reproduce("toy", variants="good").quick, "nothing committed was on it"
+    assert not reproduce("toy").quick, "nothing committed was on it"
     store.write(record.model_copy(update={"dataset": "real", "trial": "0" * 16}))
-    outcome = reproduce("toy", variants="good", force=True)
-    assert "without real" in outcome.quick[0]
+    outcome = reproduce("toy")
+    assert "without real" in outcome.quick[0] and outcome.results == paths.quick("without-real")
 
 
 def test_records_of_other_flags_do_not_mix(checkout: Path) -> None:
     before = {v.claim: v.measured for v in reproduce("toy").verdicts}
     other = run_request(Request("toy", variants=["net"], fabric={"precision": "bf16-mixed"}))
-    assert other.results == paths.quick("bf16-mixed")
+    assert other.results == paths.quick("bf16-mixed-only-net")
     own = RecordStore(other.results / "records").records()
     assert own and all(
         r.config["procedure"]["init_args"]["fabric"] == {"precision": "bf16-mixed"} for r in own
