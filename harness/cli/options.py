@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +38,12 @@ def print_json(value: Any) -> None:
 
 
 class WholeHelp(TyperGroup):
-    """A list of commands whose first sentences are wrapped and not cut."""
+    """Help that fits the terminal, also a narrow one; sentences are wrapped and not cut."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        columns = shutil.get_terminal_size().columns
+        extra.setdefault("terminal_width", max(30, min(columns, 80) - 2))
+        return super().make_context(*arguments, **extra)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         rows = [(name, self.commands[name].get_short_help_str(1000)) for name in self.commands]

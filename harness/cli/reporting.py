@@ -40,7 +40,8 @@ def results(
         bool, typer.Option("--same-versions", help="Only records made like the newest one.")
     ] = False,
     form: Annotated[
-        FormatName | None, typer.Option("--format", help="Another form.", show_choices=True)
+        FormatName | None,
+        typer.Option("--format", metavar="<form>", help=f"{', '.join(FormatName)}."),
     ] = None,
     output: Annotated[str, typer.Option("--output", "-o", help="File to write; - prints.")] = "-",
 ) -> None:

@@ -50,6 +50,25 @@ def test_the_table_of_every_paper_is_made_of_known_characters() -> None:
                 assert not left, f"{v.claim}: no LaTeX for {left}"
 
 
+def test_a_parser_reads_the_tables_of_all_papers() -> None:
+    """Without recovering from errors, and nothing but the tables' own commands is in them."""
+    latexwalker = pytest.importorskip("pylatexenc.latexwalker", reason="the extra `dev` brings it")
+    found = (collect(catalog.load(key), RecordStore.here()) for key in catalog.paper_keys())
+    text = export(found, Format.latex).decode()
+    hostile = tabular("lr", ["a", "$n$"], [[HOSTILE, "1"], ["}", "{"], ["$", "%"]])
+    for table, rows in ((text, text.count("\\\\\n") - 1), (hostile, 3)):
+        walker = latexwalker.LatexWalker(table, tolerant_parsing=False)
+        nodes, _, length = walker.get_latex_nodes()
+        assert length == len(table)
+        (tabular_,) = [n for n in nodes if n.isNodeType(latexwalker.LatexEnvironmentNode)]
+        assert tabular_.environmentname == "tabular"
+        macros = [n for n in tabular_.nodelist if n.isNodeType(latexwalker.LatexMacroNode)]
+        names = [n.macroname for n in macros]
+        assert names.count("\\") == rows + 1, "the head and every row end once"
+        assert not {"input", "write", "def"} & set(names)
+        assert not any(n.isNodeType(latexwalker.LatexCommentNode) for n in tabular_.nodelist)
+
+
 def test_rows_have_as_many_cells_as_columns(measured) -> None:
     text = export([collect(catalog.load("toy"), RecordStore.here())], Format.latex).decode()
     columns = text.splitlines()[0].split("}{")[1].rstrip("}")

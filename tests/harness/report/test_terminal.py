@@ -88,6 +88,7 @@ def test_help_is_whole(monkeypatch, width) -> None:
     for path in groups(get_command(app)):
         text = CliRunner().invoke(app, [*path, "--help"]).output
         assert not re.search(r"[a-z,]\.\.\.$", text, re.MULTILINE), text
+        assert max(map(len, text.splitlines())) <= int(width), text
 
 
 def test_the_list_of_commands_shows_whole_sentences(monkeypatch) -> None:

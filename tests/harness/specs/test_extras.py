@@ -85,7 +85,12 @@ def test_a_module_that_cannot_be_imported_is_one_problem(needy: Path, broken, sa
 
 @pytest.mark.parametrize(
     ("named", "says"),
-    [("parts.Behav", "did you mean 'Behave'?"), ("parts.digits", "is no procedure")],
+    [
+        ("parts.Behav", "did you mean 'Behave'?"),
+        ("parts.digits", "is no procedure"),
+        ("prats.Behave", "experiments.toy.prats"),
+        ("parts.", "toy.parts."),
+    ],
 )
 def test_a_wrong_procedure_brings_no_wrong_metrics_with_it(project: Path, named, says) -> None:
     path = project / "experiments" / "toy" / "spec.yaml"
