@@ -87,7 +87,7 @@ class Desk:
         found = _read_json(note)
         if setting.force or found.get("made_by") != made_by:
             desk.clear()
-        elif checkpoints.latest() is not None:
+        elif checkpoints.any():
             return replace(desk, started=datetime.fromisoformat(found["started"]))
         started = desk.started.isoformat(timespec="seconds")
         write_atomically(note, json.dumps({"made_by": made_by, "started": started}))

@@ -16,6 +16,7 @@ from experiments.pointer_networks.tours import Solver, solve
 from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.fit import Fit
+from harness.procedures.recipe import At
 from harness.records import Series
 
 
@@ -60,7 +61,7 @@ class Pointing(Fit):
         at = {f"{name}_at_{n}" for name in measured for n in sizes}
         return of_fit | measured | at | {f"{name}_by_points" for name in measured if sizes}
 
-    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         """-log p(C | P), the mean over the batch's tokens."""
         logits = model(batch["points"], batch["y"], batch.get("lengths"))
         loss: Tensor = self.loss(logits.flatten(0, 1), batch["y"].flatten())

@@ -13,6 +13,7 @@ from experiments.pointer_networks.model import PAD
 from experiments.pointer_networks.procedure import Pointing
 from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Trial
+from harness.procedures.recipe import At
 
 
 class Throughput(Pointing):
@@ -30,11 +31,11 @@ class Throughput(Pointing):
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
         return {"tokens_per_second"} | super().produces(init_args)
 
-    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         if batch["y"].is_cuda:
             torch.cuda.synchronize()
         self.marks.append((time.perf_counter(), (batch["y"] != PAD).sum()))
-        return super().training_loss(model, batch)
+        return super().training_loss(model, batch, at)
 
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:
         *timed, (end, _) = self.marks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,10 +65,14 @@ class Rows:
 class Splits:
     """Training, test and, where the protocol has one, validation examples.
 
-    ``dims`` are the integers a spec may refer to as ``${data.<name>}`` (features, classes, …).
+    Attributes:
+        tests: further test sets by name; or, for a variable that is swept, a split for each of
+            its values: ``{"rotated": split, "noise": {0.0: split, 0.1: split}}``.
+        dims: integers a spec may refer to as ``${data.<name>}`` (features, classes, …).
     """
 
     train: Split
     test: Split
     val: Split | None = None
     dims: dict[str, int] = field(default_factory=dict)
+    tests: Mapping[str, Split | Mapping[float, Split]] = field(default_factory=dict)

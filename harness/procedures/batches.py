@@ -54,15 +54,23 @@ class Batches:
         generator = torch.Generator().manual_seed(derive(seed, "shuffle", epoch))
         return torch.randperm(len(self.split), generator=generator)
 
+    def size(self, index: int) -> int:
+        """Examples of a batch, those of all processes together."""
+        return min(self.batch_size, len(self.split) - index * self.batch_size)
+
     def share(self, index: int) -> float:
         """Examples of this process in a batch, relative to an equal share of it."""
         rank, ranks = self.shard()
-        examples = min(self.batch_size, len(self.split) - index * self.batch_size)
+        examples = self.size(index)
         return len(range(rank, examples, ranks)) * ranks / examples
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.starting(0)
+
+    def starting(self, first: int) -> Iterator[Batch]:
+        """The batches from the one with that index on."""
         rank, ranks = self.shard()
-        for indices in torch.split(self.order(), self.batch_size)[: len(self)]:
+        for indices in torch.split(self.order(), self.batch_size)[first : len(self)]:
             part = indices[rank::ranks]
             if len(part) == 0 and self.shuffle is not None:
                 part = indices[:1]

@@ -58,16 +58,30 @@ class Checkpoints:
         self.earlier = 0.0
         self.within = 0.0
         self.parts: dict[str, float] = {}
+        self.whole = self
+
+    def named(self, name: str) -> Checkpoints:
+        """Those of one training of several, in a folder of its own; all go when the trial is done.
+
+        Raises:
+            ValueError: for a name that is no folder's.
+        """
+        if not name or Path(name).name != name:
+            raise ValueError(f"{name!r} cannot be the name of a folder")
+        inner = Checkpoints(self.folder / name, self.every, self.stopping, self.clock)
+        inner.whole = self.whole
+        return inner
 
     @property
     def own(self) -> float:
         """Time spent on the trial but for its parts, with the runs that this one goes on from."""
-        return self.earlier + self.clock() - self.began - self.within
+        whole = self.whole
+        return whole.earlier + whole.clock() - whole.began - whole.within
 
     @property
     def seconds(self) -> float:
         """What the trial takes by itself: its own time, and that of its parts whoever made them."""
-        return self.own + sum(self.parts.values())
+        return self.own + sum(self.whole.parts.values())
 
     def account(self, part: str, seconds: float, began: float) -> None:
         """Reckon with a part that took ``seconds`` to make, instead of the time since ``began``."""
@@ -115,6 +129,10 @@ class Checkpoints:
         """The newest checkpoint that is whole."""
         return next((path for path in self._newest_first() if _intact(path)), None)
 
+    def any(self) -> bool:
+        """Whether there is something to go on from, be it of a named part."""
+        return any(_intact(path) for path in self.folder.rglob("[0-9]*-*.ckpt"))
+
     def load(self) -> dict[str, Any] | None:
         """The state to go on from; ``None`` if the trial starts from the beginning."""
         path = self.latest()
@@ -125,7 +143,7 @@ class Checkpoints:
         import torch
 
         content = torch.load(path, weights_only=True, map_location="cpu")
-        self.earlier = content["seconds"]
+        self.whole.earlier = max(self.whole.earlier, content["seconds"])
         state: dict[str, Any] = content["state"]
         return state
 
@@ -133,8 +151,11 @@ class Checkpoints:
         """Remove all checkpoints: the trial is done, or starts afresh."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
-                path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody put a folder of theirs into it
+                if path.is_dir() and not path.is_symlink():
+                    self.named(path.name).clear()
+                else:
+                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody is writing into it
                 self.folder.rmdir()
 
     def _newest_first(self) -> list[Path]:

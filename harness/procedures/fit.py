@@ -1,169 +1,93 @@
 """Fit and test: the procedure of most papers.
 
-Reported for a metric ``m`` of the test split: ``m`` (last epoch) and ``best_m`` (the best epoch
-*chosen on the test split*, as many papers report it); with a validation split also ``val_m``
-and ``selected_m`` (the test value at the best validation epoch). Besides: ``train_loss``,
-``parameters``, and a series over epochs of each curve.
-
-The loop is written out on Lightning Fabric, which brings devices, strategies and precisions and
-costs next to nothing a step; the hooks of Lightning's Trainer cost half a millisecond.
+Reported for a metric ``m`` of the test split: ``m`` (of the weights that training ends with) and
+``best_m`` (the best evaluation *chosen on the test split*, as many papers report it); with a
+validation split also ``val_m`` and ``selected_m`` (the test value at the best evaluation on
+validation). Besides: ``train_loss``, ``parameters``, ``m@name`` on further test sets, and a
+series of each curve. A metric of which it is not known whether more or less is better has no
+``best_m`` and no ``selected_m``, unless the recipe's ``mode`` says it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import lightning as L
-import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import nn
 
-from harness.loading.splits import Batch
-from harness.procedures.base import Diverged, Outcome, Separately, Trial, exact
-from harness.procedures.networks import Networks, Single
-from harness.procedures.stacked import Stacked
-from harness.procedures.training import Training, deterministic
+from harness.procedures import settings
+from harness.procedures.base import Diverged, Outcome, Trial, exact
+from harness.procedures.recipe import Recipe
+from harness.procedures.training import Trained, deterministic, train, train_together
 from harness.records import Measured, Series
 
 
-class Fit:
+class Fit(Recipe):
     """Train a model on ``data.train``, and evaluate it on ``data.val`` and ``data.test``.
 
-    Args:
-        loss: called with the model's output and the target ``y``.
-        metrics: torchmetrics by name, updated with the model's output and ``y``; the first one
-            decides which epoch is best.
-        optimizer: from the parameters.
-        epochs: passes over the training examples.
-        batch_size: examples a step.
-        schedule: learning-rate schedule from the optimizer.
-        schedule_every: whether the schedule advances by epoch or by step.
-        clip_norm: bound on the global gradient norm.
-        clip_value: bound on each gradient element.
-        drop_last: leave out an incomplete last training batch.
-        eval_every: epochs between evaluations (the last epoch is always evaluated).
-        eval_batch_size: examples an evaluation step; default ``batch_size``.
-        fabric: arguments of Lightning's Fabric (``devices``, ``strategy``, ``precision``, …), for
-            strategies that keep the whole model on every device. With several devices
-            ``batch_size`` is still that of one step of all of them together, and ``loss`` has to
-            be a mean over examples.
-
-    A subclass changes what a paper does differently: :meth:`training_loss`, :meth:`predict`,
-    and, for what is measured once training is over, :meth:`measure`.
+    A subclass changes what a paper does differently: any of the recipe's hooks, and, for what is
+    measured once training is over, :meth:`measure`.
     """
-
-    def __init__(
-        self,
-        loss: nn.Module,
-        metrics: dict[str, Metric],
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        epochs: int = 10,
-        batch_size: int = 64,
-        schedule: LRSchedulerCallable | None = None,
-        schedule_every: Literal["epoch", "step"] = "epoch",
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        drop_last: bool = False,
-        eval_every: int = 1,
-        eval_batch_size: int | None = None,
-        fabric: dict[str, Any] | None = None,
-    ) -> None:
-        if clip_norm is not None and clip_value is not None:
-            raise ValueError("give clip_norm or clip_value, not both")
-        self.loss = loss
-        self.metrics = metrics
-        self.optimizer = optimizer
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.schedule = schedule
-        self.schedule_every = schedule_every
-        self.clip_norm = clip_norm
-        self.clip_value = clip_value
-        self.drop_last = drop_last
-        self.eval_every = eval_every
-        self.eval_batch_size = eval_batch_size or batch_size
-        self.fabric = fabric or {}
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        names = set(init_args.get("metrics", {}))
-        split_names = {p + m for p in ("", "best_", "val_", "selected_") for m in names}
-        return split_names | {"train_loss", "parameters", "best_epoch"}
-
-    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The scalar to be minimised on one batch."""
-        value: Tensor = self.loss(self.predict(model, batch), batch["y"])
-        return value
-
-    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The output that loss and metrics are given."""
-        output: Tensor = model(**{k: v for k, v in batch.items() if k != "y"})
-        return output
+        names = set(init_args.get("metrics") or {})
+        directed = settings.directions(init_args.get("metrics") or {}, init_args.get("mode") or {})
+        known = {p + m for p in ("best_", "selected_") for m in names if m in directed}
+        tests = {f"{m}@{test}" for m in names for test in init_args.get("tests") or []}
+        first = next(iter(init_args.get("metrics") or {}), None)
+        epoch = {"best_epoch"} if first in directed else set()
+        return (
+            names
+            | {f"val_{m}" for m in names}
+            | known
+            | tests
+            | epoch
+            | {"train_loss", "parameters"}
+        )
 
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:
         """What else is measured of the trained model, in evaluation mode on the trial's device."""
         return Outcome({})
 
-    def evaluates_after(self, epoch: int) -> bool:
-        """Whether the model is evaluated after ``epoch`` epochs."""
-        return epoch % self.eval_every == 0 or epoch == self.epochs
-
     def run(self, trial: Trial) -> Outcome:
-        fabric = L.Fabric(accelerator=trial.accelerator, **{"devices": 1, **self.fabric})
-        fabric.launch()
-        (outcome,) = self._train([trial], Single(self, trial, fabric))
-        if isinstance(outcome, Diverged):
-            raise outcome
-        return outcome
+        return self._outcome(train(trial.model, trial.data, self, trial), trial)
 
     def run_together(self, trials: Sequence[Trial]) -> list[Outcome | Diverged]:
-        """Train the models of trials that differ only by seed as one, vectorised.
-
-        Each has its own initialisation, data order, metrics and schedule, and ends in what it
-        would come to by itself but for the order of floating-point sums. On the first batch,
-        losses, gradients and outputs are compared with those of each model by itself.
+        """Train the models of trials that differ only by seed as one.
 
         Raises:
-            Separately: the model draws random numbers in training (dropout), has no vectorised
-                form, or came out otherwise; its trials have to be run one by one.
+            Separately: see :func:`harness.procedures.training.train_together`.
         """
-        if self.fabric:
-            raise Separately("devices, strategy or precision are set")
-        return self._train(trials, Stacked(self, trials))
+        models, data = [trial.model for trial in trials], [trial.data for trial in trials]
+        found = train_together(models, data, self, trials)
+        return [
+            each if isinstance(each, Diverged) else self._outcome(each, trial)
+            for each, trial in zip(found, trials, strict=True)
+        ]
 
-    def _train(self, trials: Sequence[Trial], networks: Networks) -> list[Outcome | Diverged]:
-        with deterministic():
-            training = Training(self, trials, networks)
-            training.run()
-            models = networks.models()
-            return [
-                training.diverged.get(i) or self._outcome(models[i], trial, training, i)
-                for i, trial in enumerate(trials)
-            ]
-
-    def _outcome(self, model: nn.Module, trial: Trial, training: Training, index: int) -> Outcome:
-        curves, samples = training.curves[index], training.samples(index)
-        epochs = curves["epoch"]
+    def _outcome(self, trained: Trained, trial: Trial) -> Outcome:
         metrics: dict[str, float | Measured] = {
-            name: values[-1] for name, values in curves.items() if name != "epoch"
+            name: value for name, value in trained.row.items() if name not in ("epoch", "step")
         }
-        for name, meter in self.metrics.items():
-            pick = max if meter.higher_is_better else min
-            best = pick(range(len(epochs)), key=curves[name].__getitem__)
-            metrics[f"best_{name}"] = curves[name][best]
+        for name in (name for name in self.metrics if name in self.directions):
+            more = self.directions[name]
+            row = trained.best(name, more)
+            metrics[f"best_{name}"] = row[name]
             if name == next(iter(self.metrics)):
-                metrics["best_epoch"] = epochs[best]
-            if f"val_{name}" in curves:
-                chosen = pick(range(len(epochs)), key=curves[f"val_{name}"].__getitem__)
-                metrics[f"selected_{name}"] = curves[name][chosen]
-        metrics["parameters"] = exact(sum(p.numel() for p in model.parameters()))
-        series = {
-            name: Series(over="epoch", x=epochs, y=values)
-            for name, values in curves.items()
-            if name != "epoch"
-        }
-        trial.keep(model)
-        further = self.measure(model.eval(), trial)
-        return Outcome({**metrics, **further.metrics}, {**series, **further.series}, samples)
+                metrics["best_epoch"] = row["epoch"]
+            if f"val_{name}" in row:
+                metrics[f"selected_{name}"] = trained.best(f"val_{name}", more)[name]
+        metrics["parameters"] = exact(sum(p.numel() for p in trained.model.parameters()))
+        series = trained.series()
+        for name, value in trained.tests.items():
+            if isinstance(value, Series):
+                series[name] = value
+            else:
+                metrics[name] = value
+        trial.keep(trained.model)
+        with deterministic():
+            further = self.measure(trained.model, trial)
+        return Outcome(
+            {**metrics, **further.metrics}, {**series, **further.series}, trained.samples
+        )

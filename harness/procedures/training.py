@@ -1,180 +1,197 @@
-"""The training loop: epochs, evaluation, curves, and the state that a checkpoint holds."""
+"""Train a model, or models that differ by seed as one: what papers call in place of a loop.
+
+The loop is written out on Lightning Fabric, which brings devices, strategies and precisions and
+costs next to nothing a step; the hooks of Lightning's Trainer cost half a millisecond.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import lightning as L
 import torch
-from torchmetrics import Metric
+from torch import nn
 
-from harness.procedures.base import Diverged, Progress, Separately, Trial
-from harness.procedures.batches import Batches
-from harness.procedures.checkpoints import Stopped
-from harness.procedures.networks import Networks
+from harness.loading.splits import Split, Splits
+from harness.procedures.base import Diverged, Separately, Trial
+from harness.procedures.loop import Loop, seed_of
+from harness.procedures.networks import Single
+from harness.procedures.recipe import Recipe
+from harness.procedures.selection import best
+from harness.procedures.stacked import Stacked
+from harness.records import MAX_POINTS, Series
 from harness.seeding import seed_all
 
-if TYPE_CHECKING:
-    from harness.procedures.fit import Fit
+Model = nn.Module | Callable[[], nn.Module]
 
 
-class Training:
-    """Training of one trial, or of several as one.
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training.
 
     Attributes:
-        curves: for each trial, values by name, one for every ``epoch`` that was evaluated.
-        diverged: trials whose loss became infinite, by index; the others go on.
+        model: in evaluation mode, with the weights that the recipe selects.
+        row: figures of the evaluation that these weights had.
+        curves: figures of every evaluation: ``epoch``, ``step``, ``train_loss`` (the mean over
+            the epoch's examples, or over those since the evaluation before), ``val_…``, …
+        samples: examples passed forward and backward.
+        tests: ``metric@name`` on the recipe's further test sets, a series where one is swept.
+        over: what series run over, ``epoch`` or ``step``.
     """
 
-    def __init__(self, fit: Fit, trials: Sequence[Trial], networks: Networks) -> None:
-        self.fit, self.trials, self.networks = fit, trials, networks
-        self.epoch = 0
-        self.curves: list[dict[str, list[float]]] = [{} for _ in trials]
-        self.diverged: dict[int, Diverged] = {}
-        self.schedule: Any = fit.schedule(networks.optimizer) if fit.schedule else None
-        self.train = [self._training(trial) for trial in trials]
-        self.evaluation = {"": [self._evaluation(trial.data.test) for trial in trials]}
-        if trials[0].data.val:
-            vals = [self._evaluation(trial.data.val) for trial in trials]
-            self.evaluation = {"val_": vals, **self.evaluation}
-        _refuse_unequal(self.train, *self.evaluation.values())
-        self.meters: list[dict[str, Metric]] = [
-            {
-                prefix + name: meter.clone().to(trial.device)
-                for prefix in self.evaluation
-                for name, meter in fit.metrics.items()
-            }
-            for trial in trials
-        ]
-        networks.check(self.train, self.evaluation[""])
-        self._resume()
+    model: nn.Module
+    row: dict[str, float]
+    curves: list[dict[str, float]]
+    samples: int
+    tests: dict[str, float | Series] = field(default_factory=dict)
+    over: str = "epoch"
 
-    def run(self) -> None:
-        """Train until the last epoch, or until every trial has diverged."""
-        while self.epoch < self.fit.epochs and len(self.diverged) < len(self.trials):
-            self._close(self._pass())
-            self._save()
+    def best(self, name: str, more: bool) -> dict[str, float]:
+        """The evaluation in which a figure was best, the first of equals."""
+        rows = [row for row in self.curves if name in row]
+        return rows[best([row[name] for row in rows], more)]
 
-    def samples(self, index: int) -> int:
-        """Examples that a trial's model was trained on, over all epochs so far."""
-        return self.epoch * self.train[index].examples
+    def series(self) -> dict[str, Series]:
+        """Each figure over training; at most as many points as a record holds."""
+        names = {name: None for row in self.curves for name in row if name not in ("epoch", "step")}
+        return {name: self._series(name) for name in names}
 
-    def _training(self, trial: Trial) -> Batches:
-        fit, networks = self.fit, self.networks
-        return Batches(
-            trial.data.train,
-            fit.batch_size,
-            lambda: (trial.seed, self.epoch),
-            fit.drop_last,
-            lambda: (networks.rank, networks.ranks),
+    def _series(self, name: str) -> Series:
+        rows = [row for row in self.curves if name in row]
+        every = -(-len(rows) // MAX_POINTS)
+        rows = rows[::-1][::every][::-1]  # the last one is always among them
+        return Series(over=self.over, x=[r[self.over] for r in rows], y=[r[name] for r in rows])
+
+
+def train(
+    model: Model, data: Splits | Split, recipe: Recipe, trial: Trial, name: str = ""
+) -> Trained:
+    """Train a model by a recipe.
+
+    The training goes on from its last checkpoint if the trial was interrupted, and ends in the
+    same weights and figures. Global generators are seeded before and after.
+
+    Args:
+        model: trained in place, on the trial's device; or what makes it, called with generators
+            seeded by the trial's seed and ``name``.
+        data: the examples; of a split alone nothing is evaluated.
+        recipe: settings and hooks.
+        trial: whose training it is.
+        name: of this one, where a trial has several: they differ in seed and checkpoints.
+
+    Raises:
+        Diverged: a loss was infinite, or an output no number.
+        Stopped: the trial was asked to stop, and its state is saved; let it through.
+    """
+    fabric = L.Fabric(accelerator=trial.accelerator, **{"devices": 1, **recipe.fabric})
+    fabric.launch()
+    with deterministic():
+        recipe.loss.to(trial.device)
+        single = Single(recipe, _made(model, seed_of(trial, name)), fabric)
+        loop = Loop(recipe, [_splits(data)], [trial], single, name)
+        loop.run()
+        (trained,) = _results(loop)
+    if isinstance(trained, Diverged):
+        raise trained
+    return trained
+
+
+def train_together(
+    models: Sequence[Model],
+    data: Sequence[Splits | Split],
+    recipe: Recipe,
+    trials: Sequence[Trial],
+    name: str = "",
+) -> list[Trained | Diverged]:
+    """Train models that differ only by seed as one, vectorised.
+
+    Each has its own initialisation, data order, metrics and selection, and ends in what it would
+    come to by itself but for the order of floating-point sums. On the first batch, losses,
+    gradients and outputs are compared with those of each model by itself.
+
+    Raises:
+        Separately: the model draws random numbers in training (dropout), has no vectorised form,
+            or came out otherwise; they have to be trained one by one.
+    """
+    if recipe.fabric or recipe.accumulate > 1:
+        raise Separately("devices, strategy, precision or parts of batches are set")
+    with deterministic():
+        recipe.loss.to(trials[0].device)
+        made = [_made(m, seed_of(t, name)) for m, t in zip(models, trials, strict=True)]
+        stacked = Stacked(recipe, made, trials[0].device)
+        loop = Loop(recipe, list(map(_splits, data)), trials, stacked, name)
+        loop.run()
+        return _results(loop)
+
+
+def _made(model: Model, seed: int) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    seed_all(seed, "model")
+    return model()
+
+
+def _splits(data: Splits | Split) -> Splits:
+    return Splits(train=data, test=None) if not hasattr(data, "train") else data  # type: ignore[arg-type, return-value]
+
+
+def _results(loop: Loop) -> list[Trained | Diverged]:
+    models, tests = loop.networks.models(), _tests(loop)
+    over = "step" if loop.recipe.eval_steps else "epoch"
+    return [
+        member.error
+        or Trained(
+            models[index].eval(),
+            dict(member.figures()),
+            member.rows,
+            loop.samples(index),
+            tests[index],
+            over,
         )
-
-    def _evaluation(self, split: Any) -> Batches:
-        networks = self.networks
-        size = self.fit.eval_batch_size
-        return Batches(split, size, shard=lambda: (networks.rank, networks.ranks))
-
-    def _pass(self) -> list[float]:
-        """One pass over the training examples; each trial's mean loss."""
-        networks, every_step = self.networks, self.fit.schedule_every == "step"
-        rank = [networks.rank] if networks.rank else []  # ranks draw different noise
-        seed_all(self.trials[0].seed, "epoch", self.epoch, *rank)
-        networks.train()
-        device = self.trials[0].device
-        total = torch.zeros(len(self.trials), dtype=torch.float64, device=device)
-        steps = 0
-        for steps, batch in enumerate(networks.batches(self.train), 1):
-            total += networks.step(batch, steps - 1)
-            if every_step and self.schedule is not None:
-                self.schedule.step()
-        self.epoch += 1
-        mean: list[float] = (networks.mean(total) / max(steps, 1)).tolist()
-        return mean
-
-    def _close(self, losses: Sequence[float]) -> None:
-        """Evaluate, and add the epoch's row to every curve."""
-        found: list[dict[str, float]] = [{} for _ in self.trials]
-        evaluates = self.fit.evaluates_after(self.epoch)
-        for index, loss in enumerate(losses):
-            if not math.isfinite(loss) and index not in self.diverged:
-                text = f"the training loss became {loss} in epoch {self.epoch}"
-                self.diverged[index] = Diverged(text)
-        if evaluates:
-            found = self._evaluate()
-        if self.schedule is not None and self.fit.schedule_every == "epoch":
-            self.schedule.step()
-        for index in self._alive():
-            row = {"epoch": float(self.epoch), "train_loss": losses[index], **found[index]}
-            if evaluates:
-                for name, value in row.items():
-                    self.curves[index].setdefault(name, []).append(value)
-            self.trials[index].report(Progress(self.epoch, self.fit.epochs, row))
-
-    def _alive(self) -> list[int]:
-        return [index for index in range(len(self.trials)) if index not in self.diverged]
-
-    def _evaluate(self) -> list[dict[str, float]]:
-        self.networks.train(False)
-        found: list[dict[str, float]] = [{} for _ in self.trials]
-        with torch.inference_mode():
-            for prefix, splits in self.evaluation.items():
-                names = [prefix + name for name in self.fit.metrics]
-                for outputs in self.networks.outputs(splits):
-                    for index in self._alive():
-                        for name in names:
-                            self.meters[index][name].update(*outputs[index])
-                for index in self._alive():
-                    for name in names:
-                        found[index][name] = float(self.meters[index][name].compute())
-                        self.meters[index][name].reset()
-        return found
-
-    def _save(self) -> None:
-        """Keep a checkpoint of the epoch, if the time has come.
-
-        Raises:
-            Stopped: the trial was asked to stop.
-        """
-        checkpoints = self.trials[0].checkpoints
-        if checkpoints is None:
-            return
-        due, stopping = self.networks.agreed((checkpoints.due(), checkpoints.stopping()))
-        if due and self.networks.rank == 0:
-            checkpoints.write(self.epoch, self._state())
-        if stopping:
-            raise Stopped(f"stopped after epoch {self.epoch}")
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "seeds": [trial.seed for trial in self.trials],
-            "epoch": self.epoch,
-            "curves": self.curves,
-            "diverged": {index: str(error) for index, error in self.diverged.items()},
-            "loss": self.fit.loss.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "networks": self.networks.state(),
-        }
-
-    def _resume(self) -> None:
-        state: Mapping[str, Any] | None = self.trials[0].load()
-        if state is None or state["seeds"] != [trial.seed for trial in self.trials]:
-            return  # of this trial in other company, where floating-point sums may differ
-        self.epoch, self.curves = state["epoch"], state["curves"]
-        self.diverged = {index: Diverged(text) for index, text in state["diverged"].items()}
-        self.fit.loss.load_state_dict(state["loss"])
-        self.networks.load(state["networks"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
+        for index, member in enumerate(loop.course.members)
+    ]
 
 
-def _refuse_unequal(*kinds: Sequence[Batches]) -> None:
-    """Trials that are trained together make the same steps."""
-    for splits in kinds:
-        if len({len(each.split) for each in splits}) > 1:
-            raise Separately("the trials have different numbers of examples")
+@torch.inference_mode()
+def _tests(loop: Loop) -> list[dict[str, float | Series]]:
+    """Each model's figures on the recipe's further test sets."""
+    found: list[dict[str, float | Series]] = [{} for _ in loop.trials]
+    for name in loop.recipe.tests:
+        kinds = [_named(data, name) for data in loop.data]
+        if not isinstance(kinds[0], Mapping):
+            for index, figures in _measured(loop, kinds).items():
+                found[index] |= {f"{metric}@{name}": v for metric, v in figures.items()}
+            continue
+        sweep = {x: _measured(loop, [kind[x] for kind in kinds]) for x in sorted(kinds[0])}
+        for index, metric in ((i, m) for i in range(len(found)) for m in loop.recipe.metrics):
+            if all(index in each for each in sweep.values()):
+                y = [each[index][metric] for each in sweep.values()]
+                series = Series(over=name, x=[float(x) for x in sweep], y=y)
+                found[index][f"{metric}@{name}"] = series
+    return found
+
+
+def _named(data: Splits, name: str) -> Any:
+    if name not in data.tests:
+        known = ", ".join(data.tests) or "none"
+        raise ValueError(f"the data has no test set {name!r}; it has {known}")
+    return data.tests[name]
+
+
+def _measured(loop: Loop, splits: Sequence[Split]) -> dict[int, dict[str, float]]:
+    measured = {}
+    members = loop.course.members
+    alive = [index for index, member in enumerate(members) if member.error is None]
+    for index, figures in loop.evaluated(splits)(alive).items():
+        if isinstance(figures, Diverged):
+            members[index].error = figures
+        else:
+            measured[index] = figures
+    return measured
 
 
 @contextlib.contextmanager

@@ -223,6 +223,8 @@ class _Checks:
             if part == "procedure":
                 _refuse_no_procedure(config["class_path"])
             check(config, given)
+            if part == "procedure":
+                _refuse_contradictions(config)
             if part == "data":
                 names = parameters(import_callable(config["class_path"]))
                 if "root" in names and not self.paper.datasets[dataset].source:
@@ -267,6 +269,13 @@ def _refuse_no_procedure(class_path: str) -> None:
     found = import_callable(class_path)
     if lacking := [name for name in ("run", "produces") if not hasattr(found, name)]:
         raise BuildError(f"{class_path} is no procedure: it has no {' and no '.join(lacking)}")
+
+
+def _refuse_contradictions(config: dict[str, Any]) -> None:
+    """Settings that a procedure knows cannot go together."""
+    refused = getattr(import_callable(config["class_path"]), "refused", None)
+    for problem in refused(config.get("init_args", {})) if refused else ():
+        raise BuildError(f"{config['class_path']}: {problem}")
 
 
 def _produces(config: dict[str, Any]) -> set[str] | None:

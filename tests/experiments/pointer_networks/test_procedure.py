@@ -9,6 +9,7 @@ from experiments.pointer_networks.model import PointerNetwork
 from experiments.pointer_networks.procedure import Pointing, Solve, longest_output
 from experiments.pointer_networks.throughput import Throughput
 from harness.procedures.base import Outcome, Trial
+from harness.procedures.recipe import At
 
 SETTINGS: dict[str, Any] = {"batch_size": 32, "clip_norm": 2.0}
 
@@ -79,7 +80,8 @@ def test_the_loss_of_an_unconditioned_network_is_that_of_guessing(tmp_path: Path
     data = delaunay([5], train_size=8, test_size=8)
     network = PointerNetwork(hidden=4)
     torch.nn.init.zeros_(network.attention.v)
-    loss = Pointing(task="delaunay").training_loss(network, data.train[torch.arange(8)])
+    at = At(seed=0, step=0, epoch=0, steps=1, epochs=1, device=torch.device("cpu"))
+    loss = Pointing(task="delaunay").training_loss(network, data.train[torch.arange(8)], at)
     assert loss.item() == pytest.approx(torch.tensor(6.0).log().item(), rel=1e-5)
 
 

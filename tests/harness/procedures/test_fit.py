@@ -14,6 +14,7 @@ from harness.loading.splits import Batch, Rows, Splits, Tensors
 from harness.procedures.base import Diverged, Progress, Trial
 from harness.procedures.batches import Batches
 from harness.procedures.fit import Fit
+from harness.procedures.recipe import At
 from harness.seeding import derive, seed_all
 
 
@@ -79,7 +80,7 @@ def by_hand(data: Splits, seed: int, epochs: int, clip: float) -> tuple[list[flo
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step()
-            epoch_losses.append(loss.item())
+            epoch_losses += [loss.item()] * len(indices)
         schedule.step()
         model.eval()
         test = data.test[torch.arange(len(data.test))]
@@ -152,9 +153,9 @@ def test_samples_are_those_that_the_loss_saw(tmp_path, monkeypatch, drop_last) -
     seen: list[int] = []
     loss = Fit.training_loss
 
-    def counted(self: Fit, model: nn.Module, batch: Batch) -> Tensor:
+    def counted(self: Fit, model: nn.Module, batch: Batch, at: At) -> Tensor:
         seen.append(len(batch["y"]))
-        return loss(self, model, batch)
+        return loss(self, model, batch, at)
 
     monkeypatch.setattr(Fit, "training_loss", counted)
     found = fit(drop_last=drop_last).run(trial(tmp_path, make_data()))

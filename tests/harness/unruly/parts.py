@@ -76,9 +76,9 @@ class Taught(Loop):
 class SlowFit(Fit):
     """Takes its time, so that it can be interrupted in the middle."""
 
-    def training_loss(self, model, batch):
+    def training_loss(self, model, batch, at):
         pause()
-        return super().training_loss(model, batch)
+        return super().training_loss(model, batch, at)
 
 
 class Misbehave:
