@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,7 +95,8 @@ def test_a_disk_that_is_full_costs_the_weights_alone(kept, monkeypatch, caplog) 
     trial = plan.planner(catalog.load("toy"))(record)
     before = path(record).read_bytes()
 
-    def full(*_: object, **__: object) -> None:
+    def full(_: nn.Module, file: str, **__: object) -> None:
+        Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_model", full)
