@@ -30,7 +30,7 @@ class Digits:
         examples: M, images of each digit.
         noise: T in units of 1/K.
         draws: networks, each with digits, pixels and images of its own.
-        updates: of all neurons, half of them while cooling; the last quarter is averaged.
+        updates: of all neurons, three quarters while cooling; the last quarter is averaged.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Digits:
         schedule = cooling(2 / self.number, self.noise, self.updates)
         start = random_start(archetypes, generator)
         path = network.sample(start, schedule, archetypes, generator)
-        m = path[-max(1, self.updates // 4) :].mean(0).abs()
+        m = path[-(self.updates // 4) :].mean(0).abs()
         area = overlaps(archetypes.abs(), torch.ones_like(start))
         shown = m / area
         common = everything(trial.data.train).mean(0).sign().expand_as(start)

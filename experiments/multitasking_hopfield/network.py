@@ -97,7 +97,10 @@ def mean_square(quality: float, count: int) -> float:
 
 
 def cooling(start: float, end: float, updates: int) -> list[float]:
-    """T of each update: falling linearly over the first half, then constant."""
-    falling = updates // 2
-    step = (start - end) / max(1, falling - 1)
-    return [start - step * update for update in range(falling)] + [end] * (updates - falling)
+    """T of each update: falling geometrically over three quarters of them, then constant.
+
+    Patterns of every rank set in at a T of their own; in this way none is passed in a hurry.
+    """
+    falling = updates - updates // 4
+    ratio = (end / start) ** (1 / max(1, falling - 1))
+    return [start * ratio**update for update in range(falling)] + [end] * (updates - falling)

@@ -28,7 +28,7 @@ class Ensemble:
         kind: of patterns.
         draws: independent networks.
         neurons: N.
-        updates: of all neurons, half of them while cooling; the last quarter is averaged.
+        updates: of all neurons, three quarters while cooling; the last quarter is averaged.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Ensemble:
         schedule = cooling(_HOT * onset, noise * onset, self.updates)
         start = random_start(drawn, generator)
         path = HebbianNetwork(drawn).sample(start, schedule, drawn, generator)
-        reached = path[-max(1, self.updates // 4) :].mean(0).abs()
+        reached = path[-(self.updates // 4) :].mean(0).abs()
         return reached.sort(-1, descending=True).values
 
 
