@@ -1,15 +1,21 @@
-"""Gaussian-process limits of infinitely wide networks: dense and convolutional kernels.
+"""Gaussian-process limits of infinitely wide networks: kernels, and dual activations.
 
 Parametrisation: every affine map is ``sqrt(weight_var / fan_in) W h + sqrt(bias_var) b`` with
 standard normal ``W`` and ``b``; the readout has unit weight variance and no bias. All kernels are
 computed in the inputs' precision, which ought to be float64, and are differentiable in the
 variances and the inputs.
+
+On the unit sphere one layer without biases, of an activation φ with ``E[φ(u)²] = 1``, u standard
+normal, takes a correlation ξ to ``A(ξ) = E[φ(u) φ(v)]``, the dual activation (Daniely et al. 2016);
+``A'`` is the same of φ'. Composing A is what depth does, so a :class:`Dual` resolves both ends:
+``1 - ξ`` of neighbours, which grows by ``A'(1)`` a layer, and ``log ξ`` of what is nearly orthogonal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -175,3 +181,171 @@ def cholesky(covariance: Tensor) -> Tensor:
         if not failed.any():
             return factor
     raise NotPositiveDefinite(f"no Cholesky factor of a {size}x{size} covariance")
+
+
+class Correlation(NamedTuple):
+    """Correlations ξ in [0, 1], of any shape: ``log`` is log ξ, ``gap`` is 1 - ξ."""
+
+    log: Tensor
+    gap: Tensor
+
+    @classmethod
+    def of_gap(cls, gap: Tensor) -> Correlation:
+        """Unit vectors at a distance r have the gap r²/2."""
+        return cls(torch.log1p(-gap), gap)
+
+
+class Dual(ABC):
+    """A dual activation A; calling it maps a correlation to that of the next layer.
+
+    Attributes:
+        at_zero: A(0), the squared mean of φ.
+        slope_at_zero: A'(0), the square of ``E[u φ(u)]``.
+        slope_at_one: A'(1) = ``E[φ'(u)²]``.
+    """
+
+    at_zero: float = 0.0
+    slope_at_zero: float
+    slope_at_one: float
+
+    @abstractmethod
+    def activation(self, u: Tensor) -> Tensor:
+        """φ, elementwise."""
+
+    @abstractmethod
+    def gap(self, at: Correlation) -> Tensor:
+        """1 - A(ξ), to full relative precision for ξ near 1."""
+
+    @abstractmethod
+    def log_value(self, at: Correlation) -> Tensor:
+        """log A(ξ), to full precision for ξ near 0."""
+
+    @abstractmethod
+    def log_slope(self, at: Correlation) -> Tensor:
+        """log A'(ξ)."""
+
+    def __call__(self, at: Correlation) -> Correlation:
+        gap, log = self.gap(at), self.log_value(at)
+        near = gap < 0.5
+        return Correlation(
+            torch.where(near, torch.log1p(-gap), log), torch.where(near, gap, -torch.expm1(log))
+        )
+
+
+class Hermite(Dual):
+    """φ = sum of c_k h_k over normalised Hermite polynomials, A(ξ) = sum of c_k² ξ^k.
+
+    Args:
+        squares: c_k² by degree k (c_k is the positive root); they add up to 1.
+
+    Raises:
+        ValueError: for other squares.
+    """
+
+    def __init__(self, squares: Mapping[int, float]) -> None:
+        self.squares = {k: square for k, square in sorted(squares.items()) if square}
+        if min(self.squares.values()) < 0 or abs(sum(self.squares.values()) - 1) > 1e-12:
+            raise ValueError(f"squared coefficients must be positive and add up to 1: {squares}")
+        self.at_zero = self.squares.get(0, 0.0)
+        self.slope_at_zero = self.squares.get(1, 0.0)
+        self.slope_at_one = sum(k * square for k, square in self.squares.items())
+
+    def activation(self, u: Tensor) -> Tensor:
+        before, here, total = torch.zeros_like(u), torch.ones_like(u), torch.zeros_like(u)
+        for k in range(max(self.squares) + 1):
+            total = total + math.sqrt(self.squares.get(k, 0.0)) * here
+            before, here = here, (u * here - math.sqrt(k) * before) / math.sqrt(k + 1)
+        return total
+
+    def gap(self, at: Correlation) -> Tensor:
+        terms = [square * torch.expm1(k * at.log) for k, square in self.squares.items() if k]
+        return -torch.stack(terms).sum(0)
+
+    def log_value(self, at: Correlation) -> Tensor:
+        return _log_polynomial(self.squares, at.log)
+
+    def log_slope(self, at: Correlation) -> Tensor:
+        return _log_polynomial({k - 1: k * s for k, s in self.squares.items() if k}, at.log)
+
+
+def _log_polynomial(coefficients: Mapping[int, float], log: Tensor) -> Tensor:
+    """log of sum a_k ξ^k with positive a_k; the lowest power is taken out, so that it may vanish."""
+    lowest, xi = min(coefficients), torch.exp(log)
+    rest = torch.stack([a * xi ** (k - lowest) for k, a in coefficients.items()]).sum(0)
+    return torch.log(rest) + (lowest * log if lowest else 0.0)
+
+
+class Sine(Dual):
+    """φ(u) = sin(√s u) / sqrt(e^-s sinh s), A(ξ) = sinh(s ξ) / sinh s."""
+
+    def __init__(self, s: float) -> None:
+        self.s = s
+        self.slope_at_zero = s / math.sinh(s)
+        self.slope_at_one = s / math.tanh(s)
+
+    def activation(self, u: Tensor) -> Tensor:
+        return torch.sin(math.sqrt(self.s) * u) / math.sqrt(math.exp(-self.s) * math.sinh(self.s))
+
+    def gap(self, at: Correlation) -> Tensor:
+        half = self.s * at.gap / 2
+        return 2 * torch.cosh(self.s - half) * torch.sinh(half) / math.sinh(self.s)
+
+    def log_value(self, at: Correlation) -> Tensor:
+        argument = self.s * torch.exp(at.log)
+        over = torch.where(argument > 0, torch.sinh(argument) / argument, torch.ones_like(argument))
+        return at.log + torch.log(over) + math.log(self.slope_at_zero)
+
+    def log_slope(self, at: Correlation) -> Tensor:
+        return torch.log(torch.cosh(self.s * torch.exp(at.log))) + math.log(self.slope_at_zero)
+
+
+class Erf(Dual):
+    """φ(u) = erf(u) up to a factor, A(ξ) = arcsin(2ξ/3) / arcsin(2/3) (Williams)."""
+
+    _A = 2 / 3
+    slope_at_zero = _A / math.asin(_A)
+    slope_at_one = _A / math.sqrt(1 - _A**2) / math.asin(_A)
+
+    def activation(self, u: Tensor) -> Tensor:
+        return torch.erf(u) / math.sqrt(2 / math.pi * math.asin(self._A))
+
+    def gap(self, at: Correlation) -> Tensor:
+        # The difference of two arcsines, without that of two nearly equal numbers.
+        a, b = self._A, self._A * (1 - at.gap)
+        sines = a * torch.sqrt(1 - b * b) + b * math.sqrt(1 - a * a)
+        return torch.arcsin(a * at.gap * (a + b) / sines) / math.asin(a)
+
+    def log_value(self, at: Correlation) -> Tensor:
+        argument = self._A * torch.exp(at.log)
+        ratio = torch.arcsin(argument) / argument
+        over = torch.where(argument > 0, ratio, torch.ones_like(ratio))
+        return at.log + torch.log(over) + math.log(self.slope_at_zero)
+
+    def log_slope(self, at: Correlation) -> Tensor:
+        square = (self._A * torch.exp(at.log)) ** 2
+        return math.log(self.slope_at_zero) - torch.log1p(-square) / 2
+
+
+class Relu(Dual):
+    """φ(u) = √2 max(0, u), A(cos θ) = (sin θ + (π - θ) cos θ) / π (Cho and Saul)."""
+
+    at_zero = 1 / math.pi
+    slope_at_zero = 0.5
+    slope_at_one = 1.0
+
+    def activation(self, u: Tensor) -> Tensor:
+        return math.sqrt(2) * torch.relu(u)
+
+    def gap(self, at: Correlation) -> Tensor:
+        angle = _angle(at.gap)
+        return at.gap - (torch.sin(angle) - angle * torch.cos(angle)) / math.pi
+
+    def log_value(self, at: Correlation) -> Tensor:
+        return torch.log1p(-self.gap(at))
+
+    def log_slope(self, at: Correlation) -> Tensor:
+        return torch.log1p(-_angle(at.gap) / math.pi)
+
+
+def _angle(gap: Tensor) -> Tensor:
+    return 2 * torch.arcsin(torch.sqrt(gap / 2))
