@@ -343,6 +343,9 @@ class Relu(Dual):
     def log_value(self, at: Correlation) -> Tensor:
         return torch.log1p(-self.gap(at))
 
+    def __call__(self, at: Correlation) -> Correlation:
+        return Correlation.of_gap(self.gap(at))  # A(ξ) >= 1/π: the gap alone resolves it
+
     def log_slope(self, at: Correlation) -> Tensor:
         return torch.log1p(-_angle(at.gap) / math.pi)
 
