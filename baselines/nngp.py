@@ -8,7 +8,7 @@ variances and the inputs.
 On the unit sphere one layer without biases, of an activation φ with ``E[φ(u)²] = 1``, u standard
 normal, takes a correlation ξ to ``A(ξ) = E[φ(u) φ(v)]``, the dual activation (Daniely et al. 2016);
 ``A'`` is the same of φ'. Composing A is what depth does, so a :class:`Dual` resolves both ends:
-``1 - ξ`` of neighbours, which grows by ``A'(1)`` a layer, and ``log ξ`` of what is nearly orthogonal.
+``1 - ξ`` of neighbours, which grows by ``A'(1)`` a layer, and ``log ξ`` of the nearly orthogonal.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class Hermite(Dual):
 
 
 def _log_polynomial(coefficients: Mapping[int, float], log: Tensor) -> Tensor:
-    """log of sum a_k ξ^k with positive a_k; the lowest power is taken out, so that it may vanish."""
+    """log of sum a_k ξ^k with positive a_k; the lowest power, which may vanish, is taken out."""
     lowest, xi = min(coefficients), torch.exp(log)
     rest = torch.stack([a * xi ** (k - lowest) for k, a in coefficients.items()]).sum(0)
     return torch.log(rest) + (lowest * log if lowest else 0.0)

@@ -9,10 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from baselines.nngp import Dual
 from experiments.wide_deep_optimal import classifiers, kernels
 from experiments.wide_deep_optimal.activations import is_singular, named
-from experiments.wide_deep_optimal.kernels import Grid, Kind
+from experiments.wide_deep_optimal.kernels import Grid, Kind, Tabulated
 from harness.loading.splits import Splits
 from harness.procedures.base import Outcome, Trial
 from harness.records import Measured, Series
@@ -57,12 +56,12 @@ class Sample:
             eta, self.test_eta, self.dimension,
         )  # fmt: skip
 
-    def grid(self, nodes: int = 4096) -> Grid:
+    def grid(self, nodes: int = 32_768) -> Grid:
         smallest = min(classifiers.closest(self.train), float(self.test.min()))
         return Grid(smallest, max(float(self.train.max()), float(self.test.max())), nodes)
 
     def scores(self, predicted: Tensor) -> dict[str, float]:
-        """Accuracy; and what it lacks to the Bayes rule's in expectation over these inputs' labels."""
+        """Accuracy; and what it lacks to the Bayes rule's, in expectation over the labels."""
         found = {"accuracy": agreement(predicted, self.test_y)}
         if self.test_eta is not None:
             margin = 2 * self.test_eta - 1
@@ -128,7 +127,7 @@ class DeepKernel:
         kind: Kind = "nngp",
         depth: int | None = None,
         sizes: Sequence[int] | None = None,
-        nodes: int = 4096,
+        nodes: int = 32_768,
     ) -> None:
         self.nodes = nodes
         self.activation = activation
@@ -148,26 +147,28 @@ class DeepKernel:
         sample = Sample.of(trial.data)
         dual = named(self.activation, sample.dimension)
         grid = sample.grid(self.nodes)
-        made: dict[int, Tensor] = {}
+        singular = Tabulated.singular(dual, grid) if is_singular(dual) else None
+        made: dict[int, Tabulated] = {}
         sizes, found = sorted(self.sizes or [len(sample.y)]), []
         for part in map(sample.first, sizes):
             depth = self.depth or kernels.resolving_depth(dual, classifiers.closest(part.train))
             if depth not in made:
-                made[depth] = kernels.log_kernel(dual, grid.nodes, depth, self.kind)
-            found.append(self._measure(part, dual, grid, made[depth]) | {"depth": float(depth)})
+                made[depth] = Tabulated.deep(dual, grid, depth, self.kind)
+            found.append(self._measure(part, made[depth], singular) | {"depth": float(depth)})
         return over_sizes(sizes, found)
 
-    def _measure(self, sample: Sample, dual: Dual, grid: Grid, kernel: Tensor) -> dict[str, float]:
-        train = grid.read(kernel, sample.train)
-        predicted = classifiers.kernel_machine(train, grid.read(kernel, sample.test), sample.y)
+    def _measure(
+        self, sample: Sample, kernel: Tabulated, singular: Tabulated | None
+    ) -> dict[str, float]:
+        train = kernel(sample.train)
+        predicted = classifiers.kernel_machine(train, kernel(sample.test), sample.y)
         rules = {
             "nearest": classifiers.nearest(sample.test, sample.y),
             "majority": classifiers.majority(sample.y, len(predicted)),
             "hilbert": classifiers.hilbert(sample.test, sample.y, sample.dimension),
         }
-        if is_singular(dual):
-            weights = grid.read(kernels.log_singular(dual, grid.nodes), sample.test)
-            rules["singular"] = classifiers.nadaraya_watson(weights, sample.y)
+        if singular:
+            rules["singular"] = classifiers.nadaraya_watson(singular(sample.test), sample.y)
         others = train.fill_diagonal_(-torch.inf)
         return (
             sample.scores(predicted)
@@ -200,10 +201,10 @@ class Regression:
             raise ValueError("the target E[y | x] is known for generated data only")
         dual, grid = named(self.activation, sample.dimension), sample.grid()
         depth = self.depth or kernels.resolving_depth(dual, classifiers.closest(sample.train))
-        kernel = kernels.log_kernel(dual, grid.nodes, depth, "nngp")
+        kernel = Tabulated.deep(dual, grid, depth, "nngp")
         target, expected = 2 * sample.eta - 1, 2 * sample.test_eta - 1
-        weights = classifiers.coefficients(grid.read(kernel, sample.train), target)
-        predicted = weights @ torch.exp(grid.read(kernel, sample.test))
+        weights = classifiers.coefficients(kernel(sample.train), target)
+        predicted = weights @ torch.exp(kernel(sample.test))
         error = (predicted - expected).square().mean() / expected.square().mean()
         return Outcome({"regression_error": float(error)})
 

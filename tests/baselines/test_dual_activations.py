@@ -1,4 +1,4 @@
-"""Dual activations against quadrature of φ, autograd, arithmetic of 60 digits, and other kernels."""
+"""Dual activations against quadrature of φ, autograd, 60 digits, and the other kernels."""
 
 import math
 
@@ -95,7 +95,7 @@ def test_slopes_at_both_ends(name) -> None:
 
 
 def test_relu_and_erf_are_those_of_the_dense_kernels() -> None:
-    """``dense`` divides by the fan-in and lets variances vary; on the sphere ReLU is half as much."""
+    """Of unit variances; there ReLU without its factor is half as much."""
     angles = double([0.1, 0.8, 1.5])
     x = torch.stack([torch.cos(angles), torch.sin(angles)], 1) * math.sqrt(2)
     cross = x[:1] @ x.T / 2
