@@ -8,6 +8,7 @@ singular like ``|x - x'|^-alpha`` with alpha = -2 log A'(0) / log A'(1). On a sp
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from baselines.nngp import Dual, Erf, Hermite, Relu, Sine
 
@@ -47,7 +48,7 @@ def named(name: str, dimension: int) -> Dual:
         return Sine(SINES[dimension])
     if name.startswith("hermite-") and name[8:].isdecimal():
         return Hermite({int(name[8:]): 1.0})
-    made = {
+    made: dict[str, Callable[[], Dual]] = {
         "optimal": lambda: optimal(dimension),
         "too-singular": lambda: optimal(4 * dimension),
         "sine": lambda: Sine(1.0),

@@ -75,13 +75,13 @@ def dirichlet(
     if shuffle:
         y[:train] = generator.permutation(y[:train])
     posterior = mixture.posterior(x)
-    parts = [
+    first, second = (
         Tensors(
             **{n: torch.from_numpy(v[part]) for n, v in (("x", x), ("y", y), ("eta", posterior))}
         )
         for part in (slice(train), slice(train, None))
-    ]
-    return Splits(*parts, dims={"dimension": dimension})
+    )
+    return Splits(first, second, dims={"dimension": dimension})
 
 
 def mnist(root: Path, seed: int, train: int = 1000, test: int = 1000) -> Splits:
@@ -117,14 +117,14 @@ def _split(
     """``train`` and ``test`` different examples; of inputs that coincide only the first is used."""
     x = read().astype(np.float64)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    _, first = np.unique(x, axis=0, return_index=True)
+    _, found = np.unique(x, axis=0, return_index=True)
     generator = np.random.default_rng(derive(seed, "split"))
-    rows = generator.permutation(np.sort(first))[: train + test]
+    rows = generator.permutation(np.sort(found))[: train + test]
     if len(rows) < train + test:
-        raise ValueError(f"{len(first)} different examples do not give {train} + {test}")
+        raise ValueError(f"{len(found)} different examples do not give {train} + {test}")
     x, y = x[rows], np.where(plus[rows], 1.0, -1.0)
-    parts = [
+    first, second = (
         Tensors(x=torch.from_numpy(x[part]), y=torch.from_numpy(y[part]))
         for part in (slice(train), slice(train, None))
-    ]
-    return Splits(*parts, dims={"dimension": 2})
+    )
+    return Splits(first, second, dims={"dimension": 2})

@@ -18,7 +18,7 @@ from baselines.nngp import Correlation, Dual
 Kind = Literal["nngp", "ntk"]
 _MOST_LAYERS = 100_000
 _FEW_LAYERS = 10
-_BLOCK = 1_000_000  # gaps that are looked up at a time
+_BLOCK = 50_000  # gaps that are looked up at a time
 _LINEAR = -45.0  # below it, ξ adds nothing to 1 in float64
 _ORTHOGONAL = 1 - 1e-15  # beyond it a gap is 1 in float64, the logarithm of ξ is lost
 
@@ -143,7 +143,8 @@ class Tabulated:
         return cls(lambda at: log_singular(dual, at), grid, direct=False)
 
     def __call__(self, gaps: Tensor) -> Tensor:
-        return torch.cat([self._of(rows) for rows in gaps.split(max(1, _BLOCK // gaps.shape[1]))])
+        blocks = torch.split(gaps, max(1, _BLOCK // gaps.shape[1]))
+        return torch.cat([self._of(rows) for rows in blocks])
 
     def _of(self, gaps: Tensor) -> Tensor:
         if self._direct:
@@ -152,4 +153,4 @@ class Tabulated:
 
 
 def _position(gaps: Tensor) -> Tensor:
-    return torch.log(gaps) - torch.log1p(-gaps.clamp(max=_ORTHOGONAL))
+    return torch.logit(gaps.clamp(max=_ORTHOGONAL))
