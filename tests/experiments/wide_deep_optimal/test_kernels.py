@@ -157,3 +157,14 @@ def test_orthogonal_inputs_are_read_at_the_end_of_the_grid() -> None:
     read = grid.read(table, double([[1.0, 1e-5]]))
     assert read.tolist() == [[float(table[-1]), float(table[0])]]
     assert torch.exp(read[0, 0]) < 1e-15
+
+
+def test_a_tangent_kernel_of_moderate_depth_is_more_singular_than_its_limit() -> None:
+    """Like distance^-(alpha + 2), as long as L << 1 / (1 - ξ); the covariance has alpha."""
+    angles = double(np.geomspace(1e-5, 1e-4, 5))
+    for dimension in (1, 2):
+        dual, at = optimal(dimension), at_angles(angles)
+        for kind, expected in (("ntk", dimension + 2), ("nngp", dimension)):
+            log = kernels.log_kernel(dual, at, 200, kind)
+            slope = float((log[-1] - log[0]) / (angles[-1] / angles[0]).log())
+            assert -slope == pytest.approx(expected, abs=0.02)
