@@ -42,7 +42,8 @@ class ConvEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, features, frames) -> (batch, width, frames)."""
         x = self.layers(x)
-        return x + self.relative(x)
+        relative: Tensor = self.relative(x)
+        return x + relative
 
 
 def _conv3(inputs: int, outputs: int) -> nn.Conv1d:
@@ -118,7 +119,8 @@ class LMUFormer(nn.Module):
         x = self.embedding(x.transpose(1, 2))
         if self.frames is not None:
             x = x + self.frames(x)
-        return (x + self.channels(x)).transpose(1, 2)
+        mixed: Tensor = x + self.channels(x)
+        return mixed.transpose(1, 2)
 
     def step(self, embedded: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
         """What follows the embedding, for one frame.

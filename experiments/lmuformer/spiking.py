@@ -45,7 +45,8 @@ class SpikingEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, features, frames) -> currents (batch, width, frames)."""
         x = self.layers(x)
-        return x + self.relative(x)
+        relative: Tensor = self.relative(x)
+        return x + relative
 
 
 def _conv3(inputs: int, outputs: int) -> nn.Conv1d:

@@ -57,7 +57,8 @@ def multiplications(model: nn.Module, x: Tensor) -> int:
         model(x.to("meta"))
     memories = (part for part in model.modules() if isinstance(part, LegendreMemory))
     transforms = sum(len(x) * fourier_multiplications(memory) for memory in memories)
-    return counter.get_total_flops() // 2 + transforms
+    products: int = counter.get_total_flops() // 2
+    return products + transforms
 
 
 def fourier_multiplications(memory: LegendreMemory) -> int:
@@ -156,7 +157,8 @@ class Forms:
         response = impulse_response(*held(*legendre_system(self.order, self.steps)), self.steps)
         spectrum = torch.fft.rfft(torch.from_numpy(response.T.copy()).float())
         product = torch.fft.rfft(u)[:, None] * spectrum
-        return torch.fft.irfft(product, n=self.steps).transpose(1, 2)
+        states: Tensor = torch.fft.irfft(product, n=self.steps)
+        return states.transpose(1, 2)
 
 
 class DelayLine:
