@@ -214,6 +214,7 @@ def _pixels(root: Path, part: str, count: int, pooling: int) -> tuple[Tensor, Te
 
 
 CHIRP = 4  # frames of a chirp
+APART = 16  # frames from the begin of a chirp to that of the next, at least
 GUARD = 6  # frames at both ends without one: the convolutions' reach must not tell them
 
 
@@ -228,8 +229,9 @@ def chirp_order(
 ) -> Sequences:
     """Noise with two different chirps, a rising and a falling one; the class is their order.
 
-    They are at random places at least 12 frames apart, further than the convolutions reach:
-    whoever does not remember across that is right once in two.
+    They are at random places, a chirp's end at least 13 frames before the next one's begin,
+    further than the convolutions reach: whoever does not remember across that is right once in
+    two.
 
     Args:
         strength: amplitude of a chirp in noise of standard deviation 1.
@@ -254,7 +256,7 @@ def _draw_orders(
     x = torch.randn(count, frames, channels, generator=generator)
     y = torch.randint(2, (count,), generator=generator)
     room = frames - 2 * GUARD - CHIRP
-    gap = torch.randint(3 * CHIRP, room, (count,), generator=generator)
+    gap = torch.randint(APART, room, (count,), generator=generator)
     first = GUARD + (torch.rand(count, generator=generator) * (room - gap + 1)).long()
     rising = torch.arange(CHIRP)  # the channel that sounds, frame by frame
     for start, falls in ((first, y), (first + gap, 1 - y)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.lmu import LMU
 
-Mixing = Literal["lmu", "none"]
+Readout = Literal["mean", "last"]
 
 
 def truncated_normal(module: nn.Module) -> None:
@@ -53,9 +53,9 @@ def _conv3(inputs: int, outputs: int) -> nn.Conv1d:
 class LMUMixing(nn.Module):
     """Mixes frames: the hidden states of an LMU, a 1x1 convolution and batch normalisation."""
 
-    def __init__(self, width: int, order: int, frames: int) -> None:
+    def __init__(self, width: int, order: int, frames: int, window: float) -> None:
         super().__init__()
-        self.lmu = LMU(width, width, order, window=frames, steps=frames)
+        self.lmu = LMU(width, width, order, window, steps=frames)
         self.project = nn.Sequential(nn.Conv1d(width, width, 1), nn.BatchNorm1d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,11 +87,10 @@ class LMUFormer(nn.Module):
 
     Args:
         features: numbers in a frame.
-        frames: length of the sequences, and of the LMU's window.
-        width: channels C.
-        order: of the LMU's memory; ``None`` for C.
-        mixing: ``none`` leaves the LMU block out: then nothing reaches further than the
-            convolutions do.
+        frames: length of the sequences.
+        width: channels C, and order of the LMU's memory.
+        window: frames that the LMU remembers, ``None`` for all. With 1 it knows no more than the
+            present frame and a trace of the one before, and has as many parameters.
     """
 
     def __init__(
@@ -100,12 +99,11 @@ class LMUFormer(nn.Module):
         frames: int,
         classes: int,
         width: int = 256,
-        order: int | None = None,
-        mixing: Mixing = "lmu",
+        window: float | None = None,
     ) -> None:
         super().__init__()
         self.embedding = ConvEmbedding(features, width)
-        self.frames = LMUMixing(width, order or width, frames) if mixing == "lmu" else None
+        self.frames = LMUMixing(width, width, frames, window or frames)
         self.channels = channel_mixer(width)
         self.head = nn.Linear(width, classes)
         self.apply(truncated_normal)
@@ -117,8 +115,7 @@ class LMUFormer(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """What the head sees of every frame: (batch, frames, width)."""
         x = self.embedding(x.transpose(1, 2))
-        if self.frames is not None:
-            x = x + self.frames(x)
+        x = x + self.frames(x)
         mixed: Tensor = x + self.channels(x)
         return mixed.transpose(1, 2)
 
@@ -132,7 +129,6 @@ class LMUFormer(nn.Module):
         Returns:
             What the head sees of the frame, and the memory after.
         """
-        assert self.frames is not None
         mixed, m = self.frames.step(embedded, m)
         x = embedded + mixed
         return x + self.channels(x[..., None]).squeeze(-1), m
@@ -143,7 +139,6 @@ class PlainLMU(nn.Module):
 
     Args:
         hidden: size of the hidden state; with an embedding also its width.
-        readout: the head sees the mean of the hidden states, or the last one.
     """
 
     def __init__(
@@ -154,20 +149,16 @@ class PlainLMU(nn.Module):
         hidden: int = 256,
         order: int = 256,
         embedding: bool = False,
-        readout: Literal["mean", "last"] = "mean",
     ) -> None:
         super().__init__()
         self.embedding = ConvEmbedding(features, hidden) if embedding else None
         inputs = hidden if embedding else features
         self.lmu = LMU(inputs, hidden, order, window=frames, steps=frames)
         self.head = nn.Linear(hidden, classes)
-        self.readout = readout
         self.apply(truncated_normal)
 
     def forward(self, x: Tensor) -> Tensor:
-        states = self.features(x)
-        seen = states[:, -1] if self.readout == "last" else states.mean(dim=1)
-        logits: Tensor = self.head(seen)
+        logits: Tensor = self.head(self.features(x).mean(dim=1))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
@@ -182,6 +173,10 @@ class PixelLMU(nn.Module):
     """The notebook's model for permuted MNIST: pixels one by one, the mean of an LMU's states.
 
     Each pixel goes through a 1x1 convolution to 3 channels with batch normalisation.
+
+    Args:
+        window: pixels that the LMU remembers, ``None`` for all.
+        readout: the head sees the mean of the hidden states, or the last one.
     """
 
     def __init__(
@@ -192,15 +187,18 @@ class PixelLMU(nn.Module):
         hidden: int = 346,
         order: int = 468,
         dropout: float = 0.4,
+        window: float | None = None,
+        readout: Readout = "mean",
     ) -> None:
         super().__init__()
         self.embedding = nn.Sequential(nn.Conv1d(features, 3, 1), nn.BatchNorm1d(3))
-        self.lmu = LMU(3, hidden, order, window=frames, steps=frames)
+        self.lmu = LMU(3, hidden, order, window or frames, steps=frames)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
+        self.readout = readout
 
     def forward(self, x: Tensor) -> Tensor:
         embedded = self.embedding(x.transpose(1, 2)).transpose(1, 2)
-        logits: Tensor = self.head(self.lmu(embedded).mean(dim=1))
+        logits: Tensor = self.head(read_out(self.lmu(embedded), self.readout))
         return logits
 
 
@@ -219,6 +217,11 @@ class Recurrent(nn.Module):
         states, _ = self.cell(x)
         logits: Tensor = self.head(states.mean(dim=1))
         return logits
+
+
+def read_out(states: Tensor, readout: Readout) -> Tensor:
+    """(batch, frames, hidden) -> (batch, hidden): the mean over frames, or the last one."""
+    return states[:, -1] if readout == "last" else states.mean(dim=1)
 
 
 def running_mean(features: Tensor) -> Tensor:

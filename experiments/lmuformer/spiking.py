@@ -59,13 +59,13 @@ class SpikingLMUMixing(nn.Module):
     The memory itself, between u and m, is the linear one. Its order is twice the width.
     """
 
-    def __init__(self, width: int, frames: int) -> None:
+    def __init__(self, width: int, frames: int, window: float) -> None:
         super().__init__()
         order = 2 * width
         self.inputs = Spikes(width, threshold=0.5)
         self.write = nn.Linear(width, 1)
         self.written = Spikes(1)
-        self.memory = LegendreMemory(order, window=frames, steps=frames)
+        self.memory = LegendreMemory(order, window, steps=frames)
         self.remembered = Spikes(order)
         self.read = nn.Linear(order + width, width)
         self.hidden = Spikes(width)
@@ -115,9 +115,9 @@ class SpikingLMUFormer(nn.Module):
     """Embedding, x + mixing(x), x + mixer(x), and a linear head on spikes, averaged over frames.
 
     Args:
-        mixing: how frames are mixed; ``attention`` makes it a spiking Transformer, ``none`` leaves
-            the memory of the neurons alone.
+        mixing: how frames are mixed; ``attention`` makes it a spiking Transformer.
         heads: of the attention.
+        window: frames that the LMU remembers, ``None`` for all; 1 leaves the neurons' own memory.
     """
 
     def __init__(
@@ -126,19 +126,19 @@ class SpikingLMUFormer(nn.Module):
         frames: int,
         classes: int,
         width: int = 256,
-        mixing: Literal["lmu", "attention", "none"] = "lmu",
+        mixing: Literal["lmu", "attention"] = "lmu",
         heads: int = 16,
+        window: float | None = None,
         expansion: int = 4,
     ) -> None:
         super().__init__()
         hidden = expansion * width
         self.embedding = SpikingEmbedding(features, width)
-        self.frames: nn.Module | None = None
-        if mixing != "none":
-            attends = mixing == "attention"
-            self.frames = (
-                SpikingAttention(width, heads) if attends else SpikingLMUMixing(width, frames)
-            )
+        self.frames: nn.Module
+        if mixing == "attention":
+            self.frames = SpikingAttention(width, heads)
+        else:
+            self.frames = SpikingLMUMixing(width, frames, window or frames)
         self.channels = nn.Sequential(
             Spikes(width),
             nn.Conv1d(width, hidden, 1),
@@ -157,7 +157,6 @@ class SpikingLMUFormer(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The spikes that the head sees of every frame: (batch, frames, width)."""
         x = self.embedding(x.transpose(1, 2))
-        if self.frames is not None:
-            x = x + self.frames(x)
+        x = x + self.frames(x)
         spikes: Tensor = self.spikes(x + self.channels(x))
         return spikes.transpose(1, 2)

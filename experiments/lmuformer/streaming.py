@@ -83,7 +83,6 @@ class Stream:
     """
 
     def __init__(self, model: LMUFormer, batch: int = 1) -> None:
-        assert model.frames is not None
         self.model = model.eval()
         self.embedding = StreamingEmbedding(model.embedding, batch)
         self.memory = model.frames.lmu.start(batch)

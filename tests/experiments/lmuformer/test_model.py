@@ -54,14 +54,14 @@ def test_the_model_of_the_notebook_has_its_parameters():
     "model",
     [
         LMUFormer(6, 20, 3, width=8),
-        LMUFormer(6, 20, 3, width=8, mixing="none"),
+        LMUFormer(6, 20, 3, width=8, window=1),
         SpikingLMUFormer(6, 20, 3, width=8),
         SpikingLMUFormer(6, 20, 3, width=8, mixing="attention", heads=2),
-        SpikingLMUFormer(6, 20, 3, width=8, mixing="none"),
+        SpikingLMUFormer(6, 20, 3, width=8, window=1),
         PlainLMU(6, 20, 3, hidden=8, order=8),
         PlainLMU(6, 20, 3, hidden=8, order=8, embedding=True),
-        PlainLMU(6, 20, 3, hidden=8, order=8, readout="last"),
         PixelLMU(6, 20, 3, hidden=8, order=8),
+        PixelLMU(6, 20, 3, hidden=8, order=8, readout="last"),
         Recurrent(6, 3, hidden=8),
     ],
 )
@@ -91,11 +91,23 @@ def test_the_embedding_reaches_five_frames_to_each_side():
 def test_the_lmu_alone_reaches_back_to_the_begin():
     torch.manual_seed(0)
     model = LMUFormer(6, 30, 3, width=8).eval()
-    for module in (model.frames.lmu.write, model.frames.lmu.read):
-        nn.init.uniform_(module.weight, 0, 1)  # ReLUs that are open
+    open_gates(model)
     assert reach(model.features, 30, at=20) == list(range(26))
-    without = LMUFormer(6, 30, 3, width=8, mixing="none").eval()
-    assert set(reach(without.features, 30, at=20)) <= set(range(15, 26))
+
+
+def test_a_window_of_one_frame_is_no_memory():
+    torch.manual_seed(0)
+    model, whole = (LMUFormer(6, 30, 3, width=8, window=window).eval() for window in (1, None))
+    open_gates(model)
+    found = reach(model.features, 30, at=20)
+    assert set(range(15, 26)) <= set(found) and min(found) >= 12
+    assert parameters(model) == parameters(whole)
+
+
+def open_gates(model):
+    """Positive weights into the LMU's ReLUs, so that they pass something."""
+    for module in (model.frames.lmu.write, model.frames.lmu.read):
+        nn.init.uniform_(module.weight, 0, 1)
 
 
 def test_the_head_sees_the_mean_over_frames():
@@ -134,7 +146,7 @@ def test_the_spiking_memory_is_causal_and_attention_is_not():
     x = 3 * torch.randn(1, 8, 20)
     changed = x.clone()
     changed[..., 12:] = -changed[..., 12:]
-    mixing = SpikingLMUMixing(8, 20).eval()
+    mixing = SpikingLMUMixing(8, 20, window=20).eval()
     torch.testing.assert_close(mixing(x)[..., :12], mixing(changed)[..., :12])
     attention = SpikingAttention(8, heads=2).eval()
     for part in (attention.query, attention.key, attention.value):

@@ -28,7 +28,7 @@ def keyword_fit(**settings):
 
 def run(data, tmp_path, seed=0, **settings):
     def model():
-        return LMUFormer(16, 32, 2, width=16)
+        return LMUFormer(16, 40, 2, width=16)
 
     seed_all(seed)
     trial = Trial(seed, data, model, torch.device("cpu"), tmp_path)
@@ -47,7 +47,7 @@ def test_the_loss_is_binary_cross_entropy_of_every_class():
 
 
 def test_training_measures_what_it_declares_and_learns_the_order(tmp_path):
-    data = chirp_order(train=500, test=200, frames=32, strength=8.0)
+    data = chirp_order(train=500, test=200, frames=40, strength=8.0)
     outcome = run(data, tmp_path, epochs=8, prefixes=True)
     declared = KeywordFit.produces({"metrics": {"accuracy": None}, "prefixes": True})
     validated = {"val_accuracy", "selected_accuracy"}  # there is no validation split
@@ -58,7 +58,7 @@ def test_training_measures_what_it_declares_and_learns_the_order(tmp_path):
 
 
 def test_on_shuffled_labels_training_ends_at_chance(tmp_path):
-    data = chirp_order(train=300, test=1000, frames=32, strength=8.0, shuffle_labels=True)
+    data = chirp_order(train=300, test=1000, frames=40, strength=8.0, shuffle_labels=True)
     assert 0.4 < run(data, tmp_path, epochs=5).metrics["accuracy"] < 0.6
 
 
