@@ -234,17 +234,17 @@ def chirp_order(
     two.
 
     Args:
+        train: sequences; ``test`` likewise, and a fifth of these for validation.
         strength: amplitude of a chirp in noise of standard deviation 1.
         shuffle_labels: permutes the training labels (a canary).
     """
     generator = torch.Generator().manual_seed(derive(seed, "chirp_order"))
-    x, y = _draw_orders(generator, train + test, frames, channels, strength)
-    learned = y[:train]
+    sizes = [train, test, max(test // 5, 1)]
+    x, y = _draw_orders(generator, sum(sizes), frames, channels, strength)
     if shuffle_labels:
-        learned = learned[torch.randperm(train, generator=generator)]
+        y[:train] = y[torch.randperm(train, generator=generator)]
     return Sequences(
-        Tensors(x=x[:train], y=learned),
-        Tensors(x=x[train:], y=y[train:]),
+        *(Tensors(x=a, y=b) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)),
         dims={"features": channels, "frames": frames, "classes": 2},
         lengths=torch.full((test,), frames),
     )

@@ -224,4 +224,15 @@ def test_chirps_are_further_apart_than_the_convolutions_reach():
 def test_chirps_are_another_set_for_every_seed_and_the_same_again():
     first, again, other = (whole(data.chirp_order(s, 20, 10).test)["x"] for s in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert not same_rows(first, whole(data.chirp_order(0, 20, 10).train)["x"])
+    splits = data.chirp_order(0, 20, 10)
+    train, val = whole(splits.train)["x"], whole(splits.val)["x"]
+    assert (len(train), len(val)) == (20, 2)
+    assert not same_rows(first, train) and not same_rows(first, val) and not same_rows(train, val)
+
+
+def test_shuffled_chirps_keep_their_labels_in_test_alone():
+    plain, shuffled = (data.chirp_order(0, 50, 20, shuffle_labels=s) for s in (False, True))
+    assert torch.equal(whole(plain.test)["y"], whole(shuffled.test)["y"])
+    assert torch.equal(whole(plain.train)["x"], whole(shuffled.train)["x"])
+    before, after = whole(plain.train)["y"], whole(shuffled.train)["y"]
+    assert not torch.equal(before, after) and before.sum() == after.sum()
