@@ -34,13 +34,13 @@ class _Fire(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (charged,) = ctx.saved_tensors
         tau, threshold, sharpness = ctx.settings
-        soft = torch.sigmoid(sharpness * (charged - threshold))
-        through = grad * sharpness * soft * (1 - soft)
-        kept = (charged < threshold).to(grad.dtype).mul_(1 - 1 / tau)
+        soft = (charged - threshold).mul_(sharpness).sigmoid_()
+        through = torch.addcmul(soft, soft, soft, value=-1).mul_(grad).mul_(sharpness / tau)
+        kept = (charged < threshold).mul(1 - 1 / tau)
         later = torch.zeros_like(grad[0])
         for now, keep in zip(reversed(through.unbind(0)), reversed(kept.unbind(0)), strict=True):
             later = now.addcmul_(keep, later)
-        return through.div_(tau), None, None, None
+        return through, None, None, None
 
 
 class LIF(nn.Module):
