@@ -25,6 +25,7 @@ from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Progress, Trial
 from harness.procedures.cost import interleaved
 from harness.procedures.fit import Fit
+from harness.procedures.recipe import At
 from harness.records import Series
 from harness.seeding import seed_all
 
@@ -252,7 +253,7 @@ class Training(Fit):
         super().__init__(**fit)
         self.method = method
 
-    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         assert isinstance(model, Decoder)
         tokens, goal = batch["x"], SFT(batch["y"])
         parameters = [p for p in model.parameters() if p.requires_grad]
