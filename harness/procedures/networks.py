@@ -47,6 +47,10 @@ class Networks(Protocol):
         """The models as they are now."""
         ...
 
+    def released(self) -> list[nn.Module]:
+        """The models once training is over: their tensors are nobody else's."""
+        ...
+
     def weights(self, index: int) -> dict[str, Tensor]:
         """Parameters and kept buffers of a model, which change it when they are written to."""
         ...
@@ -204,6 +208,9 @@ class Single:
         """Any model can be trained by itself."""
 
     def models(self) -> list[nn.Module]:
+        return [self.model]
+
+    def released(self) -> list[nn.Module]:
         return [self.model]
 
     def weights(self, index: int) -> dict[str, Tensor]:

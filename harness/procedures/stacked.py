@@ -228,6 +228,12 @@ class Stacked:
     def models(self) -> list[nn.Module]:
         return [objective.model for objective in self.alone]
 
+    def released(self) -> list[nn.Module]:
+        for objective in self.alone:
+            for tensor in (*objective.parameters(), *objective.buffers()):
+                tensor.data = tensor.detach().clone()
+        return self.models()
+
     def weights(self, index: int) -> dict[str, Tensor]:
         tensors = {**self.parameters, **self.buffers}
         return {name: tensor.detach()[index] for name, tensor in tensors.items()}

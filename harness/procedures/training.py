@@ -140,7 +140,8 @@ def _splits(data: Splits | Split) -> Splits:
 
 
 def _results(loop: Loop) -> list[Trained | Diverged]:
-    models, tests = loop.networks.models(), _tests(loop)
+    tests = _tests(loop)
+    models = loop.networks.released()
     over = "step" if loop.recipe.eval_steps else "epoch"
     return [
         member.error
