@@ -128,18 +128,18 @@ def inherited(paper: Paper, name: str) -> Variant:
 
 
 def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str) -> Settings:
-    """Merge the paper's, the variant's, the tier's and the overrides' settings, in this order."""
+    """Merge what the paper, the variant, the paper's overrides, the tier and its overrides set,
+    in this order."""
     tier, variant = tier_of(paper, tier_name), inherited(paper, variant_name)
     dataset = paper.datasets[dataset_name]
-    procedure = paper.procedure.model_dump()
+    procedure = merge(paper.procedure.model_dump(), variant.procedure)
     model: Any = paper.model
     if variant.model is not None:
         model = merge(model or {}, variant.model)
-    procedure = merge(merge(procedure, variant.procedure), tier.procedure)
     data: Any = {"class_path": dataset.class_path, "init_args": dataset.init_args}
     data = merge(data, variant.data)
     protocol, seeds = tier.protocol, tier.seeds
-    for override in tier.overrides:
+    for override in [*paper.overrides, Override(procedure=tier.procedure), *tier.overrides]:
         if applies(override, variant_name, dataset_name):
             procedure = merge(procedure, override.procedure)
             model = merge(model, override.model) if override.model else model

@@ -68,9 +68,9 @@ def schema(
     """Write the JSON Schema of spec.yaml, for editors."""
     from pathlib import Path
 
-    from harness.specs.schema import Paper
+    from harness.specs.editor import editor_schema
 
-    text = json.dumps(Paper.model_json_schema(), indent=1) + "\n"
+    text = json.dumps(editor_schema(), indent=1) + "\n"
     if output == "-":
         typer.echo(text, nl=False)
     else:

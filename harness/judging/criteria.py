@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from harness.judging.replication import Prediction, prediction
 from harness.judging.statistics import SAME, Estimate, clopper_pearson
 from harness.specs.claims import Claim, Criterion, Extreme, OverSeeds, Quantity
+from harness.specs.schema import Paper
 
 Place = Literal["inside", "outside", "across"]
 ORDERINGS = ("at_least", "at_most", "greater_than", "less_than")
 
 
+def as_judged(paper: Paper, claim: Claim, datasets: Sequence[str]) -> Claim:
+    """The claim with the figures of the data sets it names that these are, or stand in for.
+
+    It has no criterion where they stand in for several whose figures differ.
+    """
+    named = claim.quantity.datasets if claim.quantity else []
+    known = [paper.datasets[name] for name in datasets if name in paper.datasets]
+    meant = {*datasets, *(name for dataset in known for name in dataset.stands_in_for)}
+    return claim.at([name for name in named if name in meant] or named)
+
+
 def is_absolute(claim: Claim) -> bool:
     """Whether the claim is a figure tied to its data, rather than an ordering or an effect."""
     assert claim.quantity is not None and claim.criterion is not None
-    tied = claim.criterion.kind in ("within", "within_percent", "between", "replicates")
+    tied = claim.criterion.of_reported or claim.criterion.kind == "between"
     return tied or claim.quantity.kind == "value"
 
 
@@ -130,6 +143,8 @@ def k_of_n(claim: Claim, measured: Estimate) -> tuple[Place, int, int, tuple[flo
 def describe_criterion(claim: Claim) -> str:
     """The criterion in words, with numbers."""
     criterion: Criterion | None = claim.criterion
+    if claim.each:
+        return ", ".join(f"{describe_criterion(claim.at([name]))} on {name}" for name in claim.each)
     if criterion is None:
         return ""
     value = getattr(criterion, criterion.kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.judging.criteria import digits, is_absolute, k_of_n, met, no_effect, place_of
+from harness.judging.criteria import digits, k_of_n, met, no_effect, place_of
 from harness.judging.effects import Proportion, removed
 from harness.judging.quantities import (
     BySeed,
@@ -263,7 +263,8 @@ def _figures(paper: Paper, variant: str, metric: str, dataset: str) -> list[Clai
         return paper.metrics[name].unit if name in paper.metrics else None
 
     found = []
-    for claim in paper.claims:
+    for stated in paper.claims:
+        claim = stated.at([dataset]) if dataset in stated.each else stated
         quantity = claim.quantity
         if quantity is None or quantity.kind != "value" or claim.reported.value is None:
             continue
@@ -276,12 +277,7 @@ def _figures(paper: Paper, variant: str, metric: str, dataset: str) -> list[Clai
 
 def _tied(claim: Claim) -> bool:
     assert claim.criterion is not None
-    return is_absolute(claim) and claim.criterion.kind in (
-        "within",
-        "within_percent",
-        "between",
-        "replicates",
-    )
+    return claim.criterion.of_reported or claim.criterion.kind == "between"
 
 
 def _misses(

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.judging.criteria import is_absolute
+from harness.judging.criteria import as_judged, is_absolute
 from harness.judging.deciding import by_claim, deciding, headline
 from harness.judging.multiplicity import benjamini_hochberg, holm
 from harness.judging.statistics import CONFIDENCE
@@ -61,12 +61,12 @@ def counted(paper: Paper, verdicts: Iterable[Verdict]) -> list[Counted]:
         verdicts: at any tiers.
     """
     claims = {claim.id: claim for claim in paper.claims}
-    return [_counted(claims[rows[0].claim], rows) for rows in by_claim(verdicts)]
+    return [_counted(paper, claims[rows[0].claim], rows) for rows in by_claim(verdicts)]
 
 
-def _counted(claim: Claim, rows: Sequence[Verdict]) -> Counted:
+def _counted(paper: Paper, claim: Claim, rows: Sequence[Verdict]) -> Counted:
     line, decide = headline(rows), deciding(rows)
-    tested = all(_tested(claim, row) for row in decide)
+    tested = all(_tested(as_judged(paper, claim, [row.dataset]), row) for row in decide)
     errors = [row.p for row in decide if row.p is not None]
     return Counted(
         paper=decide[0].paper,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from harness import plan
 from harness.judging import guards
 from harness.judging.criteria import (
+    as_judged,
     describe_criterion,
     describe_quantity,
     is_ordering,
@@ -181,9 +182,9 @@ class _Judge:
             picked.append(name if name in for_it else for_it[0])
         return [list(dict.fromkeys(picked))] if picked else []
 
-    def _judge(self, claim: Claim, quantity: Quantity, datasets: list[str]) -> Verdict:
+    def _judge(self, stated: Claim, quantity: Quantity, datasets: list[str]) -> Verdict:
         where = " + ".join(datasets)
-        claim = claim.model_copy(update={"reported": claim.reported.on(datasets)})
+        claim = as_judged(self.paper, stated, datasets)
         looks = Looks.of(self.paper, self.tier, self.found, judged_on(claim, datasets))
         if looks.schedule and looks.reached is None:
             blank = self._blank(claim, where, looks.remark)
@@ -194,6 +195,10 @@ class _Judge:
         except Unmeasured as missing:
             return self._blank(claim, where, str(missing))
         evidence = self._evidence(quantity, datasets)
+        if claim.criterion is None:
+            blank = self._blank(stated, where, "stands in for data sets whose figures differ")
+            known = _measured(measured)
+            return replace(blank, verdict="not comparable", evidence=evidence, **known)
         scene = Scene(claim, quantity, datasets, found, self._unit(quantity))
         controlled = guards.control(scene, measured, self._unit_of_distance(claim, quantity))
         decision = decide(claim, measured, evidence)
@@ -211,12 +216,8 @@ class _Judge:
             self._blank(claim, where, reason),
             verdict=decision.verdict,
             evidence=evidence,
-            measured=measured.value,
-            ci_low=measured.low,
-            ci_high=measured.high,
-            n=1 if measured.n == "exact" and claim.reported.read_from else measured.n,
+            **_measured(measured, bool(claim.reported.read_from)),
             stale=any(place in self.stale for place in places),
-            failed=measured.failed,
             direction_only=held and size is not None and not HALF <= size.value <= DOUBLE,
             at_reduced=decision.at_reduced,
             runs_met=decision.runs_met,
@@ -293,7 +294,7 @@ class _Judge:
             reason=reason,
             unit=self._unit(claim.quantity) if claim.quantity else claim.reported.unit,
             reported=claim.reported.value,
-            reported_text=claim.reported.on([]).text,
+            reported_text=claim.reported.text,
             source=f"{claim.source.where}; {claim.source.seen_in}",
             criterion=describe_criterion(claim),
             quantity=describe_quantity(claim.quantity) if claim.quantity else "",
@@ -307,6 +308,13 @@ class _Judge:
 
 def _uncontrolled(claim: Claim) -> str:
     return f"no control: {claim.no_control}" if claim.no_control else ""
+
+
+def _measured(found: Estimate, read: bool = False) -> dict[str, Any]:
+    """The fields of a verdict that say what was measured; beside a reading nothing is exact."""
+    n = 1 if found.n == "exact" and read else found.n
+    ends = {"ci_low": found.low, "ci_high": found.high}
+    return {"measured": found.value, **ends, "n": n, "failed": found.failed}
 
 
 def _ends(name: str, ends: tuple[float | None, float | None] | None) -> dict[str, Any]:

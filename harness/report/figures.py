@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.judging.criteria import accepted
+from harness.judging.criteria import accepted, as_judged
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.report.curves import Line, Panel
 from harness.report.leaderboard import PaperResults
@@ -54,12 +54,19 @@ def forest(results: PaperResults) -> Spec | None:
 
 
 def measured_claims(results: PaperResults) -> list[tuple[Claim, list[Verdict]]]:
-    """Claims with the verdicts that rest on a measurement; at most ``MAX_ROWS`` verdicts."""
+    """Claims with the verdicts that rest on a measurement; at most ``MAX_ROWS`` verdicts.
+
+    A claim whose figures differ between data sets is there once for each of them.
+    """
     claims = {claim.id: claim for claim in results.paper.claims}
-    by_claim: dict[str, list[Verdict]] = {}
+    found: dict[tuple[str, str], tuple[Claim, list[Verdict]]] = {}
     for row in [v for v in results.verdicts if v.measured is not None][:MAX_ROWS]:
-        by_claim.setdefault(row.claim, []).append(row)
-    return [(claims[name], rows) for name, rows in by_claim.items()]
+        stated = claims[row.claim]
+        claim = as_judged(results.paper, stated, [row.dataset])
+        if claim.criterion is not None:
+            key = (claim.id, row.dataset if stated.each else "")
+            found.setdefault(key, (claim, []))[1].append(row)
+    return list(found.values())
 
 
 def _claim_chart(claim: Claim, rows: Sequence[Verdict]) -> Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
@@ -21,11 +22,12 @@ def papers() -> list[Row]:
 
 
 def _glance(key: str) -> Row | None:
-    """A paper's row from the outline of its spec alone; ``None`` if that does not suffice."""
+    """A paper's row without a look at what its spec means; ``None`` if that does not suffice."""
+    path = paths.experiments() / key / "spec.yaml"
     try:
-        found = yamlfile.outline(paths.experiments() / key / "spec.yaml")
+        found = yamlfile.outline(path)
     except yamlfile.YamlError:
-        return None
+        found = _written_out(path)
     kinds = {
         "title": str,
         "year": int,
@@ -42,6 +44,24 @@ def _glance(key: str) -> Row | None:
     if not all(type(row[name]) is kind for name, kind in kinds.items()) or not all(extras):
         return None
     return row | {name: len(row[name]) for name in ("claims", "variants")} | {"extras": extras}
+
+
+def _written_out(path: Path) -> yamlfile.Outline:
+    """The outline of a spec with entries that stand for several."""
+    from harness.specs.expand import expand
+    from harness.specs.nodes import ShortFormError
+
+    try:
+        data = expand(yamlfile.load(path)).data
+    except (yamlfile.YamlError, ShortFormError):
+        return {}
+    return {key: _outlined(value) for key, value in data.items()} if isinstance(data, dict) else {}
+
+
+def _outlined(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(item if isinstance(item, str) else "" for item in value)
+    return list(value) if isinstance(value, dict) else value
 
 
 def _row(key: str) -> Row:

@@ -91,11 +91,13 @@ def read(path: Path) -> tuple[Paper, yamlfile.YamlFile]:
     """
     from pydantic import ValidationError  # not needed to list papers, and slow to import
 
+    from harness.specs.expand import expand
+    from harness.specs.nodes import ShortFormError
     from harness.specs.schema import Paper
 
     try:
-        source = yamlfile.load(path)
-    except yamlfile.YamlError as error:
+        source = expand(yamlfile.load(path))
+    except (yamlfile.YamlError, ShortFormError) as error:
         raise SpecError([Problem(path, error.line, str(error))]) from error
     try:
         paper = Paper.model_validate(source.data)

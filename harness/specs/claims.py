@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -13,13 +13,11 @@ from harness.specs.types import Key, Strict
 class Reported(Strict):
     """What the paper states: a figure with its unit, or in words where it gives none.
 
-    ``values`` has a figure for each of several datasets. ``std`` over ``n`` runs where the paper
-    gives them (the standard deviation, not its error). A figure that was read from a plot has the
-    ``error`` of that reading, in the unit.
+    ``std`` over ``n`` runs where the paper gives them (the standard deviation, not its error). A
+    figure that was read from a plot has the ``error`` of that reading, in the unit.
     """
 
     value: float | None = None
-    values: dict[Key, float] = {}
     unit: str = ""
     text: str = ""
     std: float | None = Field(default=None, gt=0)
@@ -29,10 +27,8 @@ class Reported(Strict):
 
     @model_validator(mode="after")
     def _says_something(self) -> Reported:
-        if self.value is None and not self.values and not self.text:
+        if self.value is None and not self.text:
             raise ValueError("give the reported value, or text where the paper gives no figure")
-        if self.value is not None and self.values:
-            raise ValueError("value is one figure for all datasets, values one for each: give one")
         if (self.std is None) != (self.n is None):
             raise ValueError("std and n go together: the spread of how many runs")
         if (self.read_from is None) != (self.error is None):
@@ -40,14 +36,6 @@ class Reported(Strict):
         if self.value is None and (self.std or self.error):
             raise ValueError("std, n and error belong to a reported value")
         return self
-
-    def on(self, datasets: Sequence[str]) -> Reported:
-        """What is reported of a row: of several figures its dataset's, elsewhere all in words."""
-        if not self.values:
-            return self
-        own = self.values.get(datasets[0]) if len(datasets) == 1 else None
-        each = ", ".join(f"{value:g} ({name})" for name, value in self.values.items())
-        return Reported(value=own, unit=self.unit, text=self.text or f"{each} {self.unit}".strip())
 
 
 How = Literal["paper", "official code", "official log", "quoted"]
@@ -260,6 +248,11 @@ class Criterion(Strict):
     def kind(self) -> str:
         return next(iter(self.model_dump(exclude_none=True)))
 
+    @property
+    def of_reported(self) -> bool:
+        """Whether what it accepts depends on the reported figure."""
+        return self.kind in ("within", "within_percent", "replicates")
+
 
 class Control(Strict):
     """A variant in which the claimed mechanism is destroyed.
@@ -276,13 +269,21 @@ class Control(Strict):
     without: str = ""
 
 
+class Figures(Strict):
+    """What a claim reports on one of its data sets, and what it asks for there."""
+
+    reported: Reported
+    criterion: Criterion
+
+
 class Claim(Strict):
     """A statement of the paper with the quantity that tests it and the criterion it must meet.
 
     ``mechanism`` marks a statement that says why: its criterion must fail with the control in the
     place of ``of``, and ``no_control`` says why there can be none. ``null`` are variants on which
     the criterion must fail (chance, a constant, the model without the idea). ``by`` is whose
-    claim it is.
+    claim it is. Figures that differ between data sets are in ``each``; then ``criterion`` is empty
+    and ``reported`` says all of them in words.
     """
 
     id: Key
@@ -291,6 +292,7 @@ class Claim(Strict):
     mechanism: bool = False
     quantity: Quantity | None = None
     criterion: Criterion | None = None
+    each: dict[Key, Figures] = {}
     control: Control | None = None
     no_control: str = ""
     null: list[Key] = []
@@ -300,18 +302,30 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _testable_or_excused(self) -> Claim:
-        if self.not_run and (self.quantity or self.criterion):
+        if self.not_run and (self.quantity or self.criterion or self.each):
             raise ValueError("not_run excludes quantity and criterion")
-        if not self.not_run and not (self.quantity and self.criterion):
+        if not self.not_run and not (self.quantity and (self.criterion or self.each)):
             raise ValueError("give quantity and criterion, or not_run with the reason")
-        needs_value = self.criterion is not None and self.criterion.kind.startswith("within")
-        if needs_value and self.reported.value is None:
-            raise ValueError("criterion within needs reported: {value: …}")
-        known = self.quantity.datasets if self.quantity else list(self.reported.values)
-        if strange := sorted(set(self.reported.values) - set(known)):
-            raise ValueError(f"reported values of datasets that the quantity is not on: {strange}")
-        if self.criterion is not None and self.criterion.replicates and not self.reported.std:
-            raise ValueError("criterion replicates needs reported: {value: …, std: …, n: …}")
+        if self.criterion is not None:
+            _figures_suffice(self.criterion, self.reported)
+        for figures in self.each.values():
+            _figures_suffice(figures.criterion, figures.reported)
+        return self
+
+    @model_validator(mode="after")
+    def _figures_of_every_dataset(self) -> Claim:
+        if not self.each or self.quantity is None:
+            return self
+        named = set(self.quantity.datasets)
+        if lacking := sorted(named ^ self.each.keys()):
+            raise ValueError(
+                f"figures by data set name the same data sets as on, not more or less: "
+                f"{', '.join(lacking)}"
+            )
+        if self.quantity.across == "mean":
+            raise ValueError("a mean across data sets has one figure, not one for each")
+        if self.criterion or len({f.criterion.kind for f in self.each.values()}) > 1:
+            raise ValueError("figures by data set have one kind of criterion")
         return self
 
     @model_validator(mode="after")
@@ -324,3 +338,28 @@ class Claim(Strict):
                 "or no_control with the reason why there can be none"
             )
         return self
+
+    def at(self, datasets: Collection[str]) -> Claim:
+        """The claim with the figures of one of its data sets.
+
+        Args:
+            datasets: those that the measured data are, or stand in for. Where their figures
+                differ there is no criterion, unless it is an ordering that all of them share.
+        """
+        if not self.each:
+            return self
+        found = [self.each[name] for name in datasets]
+        alike = [part for part in found if part == found[0]]
+        if found and len(alike) == len(found):
+            return self.model_copy(update={**dict(found[0]), "each": {}})
+        shared = {part.criterion.model_dump_json() for part in found}
+        free = found and not found[0].criterion.of_reported and len(shared) == 1
+        criterion = found[0].criterion if free else None
+        return self.model_copy(update={"criterion": criterion, "each": {}})
+
+
+def _figures_suffice(criterion: Criterion, reported: Reported) -> None:
+    if criterion.kind.startswith("within") and reported.value is None:
+        raise ValueError("criterion within needs reported: {value: …}")
+    if criterion.replicates and not reported.std:
+        raise ValueError("criterion replicates needs reported: {value: …, std: …, n: …}")

@@ -90,7 +90,10 @@ class When(Strict):
 
 
 class Override(Strict):
-    """A change of settings for some variants or datasets of a tier; later ones win."""
+    """A change of settings for some variants or datasets; later ones win.
+
+    Those of the paper hold at every tier and come before the tier's own settings.
+    """
 
     when: When = When()
     procedure: dict[str, Any] = {}
@@ -177,6 +180,7 @@ class Paper(Strict):
     model: dict[str, Any] | None = None
     procedure: ClassConfig
     variants: dict[Key, Variant] = Field(min_length=1)
+    overrides: list[Override] = []
     tiers: dict[Key, Tier]
     claims: Annotated[list[Claim], AfterValidator(_distinct_ids)] = Field(min_length=1)
 

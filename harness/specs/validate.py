@@ -17,7 +17,7 @@ from harness.specs import catalog, extras
 from harness.specs.build import BuildError, MissingPackage, check, import_callable, parameters
 from harness.specs.catalog import Problem, SpecError
 from harness.specs.claims import Claim, _Quantity
-from harness.specs.schema import Paper
+from harness.specs.schema import Override, Paper
 from harness.specs.yamlfile import YamlFile
 
 REQUIRED_TIERS = ("smoke", "cpu", "full")
@@ -107,6 +107,7 @@ class _Checks:
         for name in REQUIRED_TIERS:
             if name not in self.paper.tiers:
                 yield self._problem(["tiers"], f"the tier {name!r} is required")
+        yield from self._override_names([], self.paper.overrides)
         for name, tier in self.paper.tiers.items():
             where: Where = ["tiers", name]
             for index, slot in enumerate(plan.slots(tier)):
@@ -116,10 +117,13 @@ class _Checks:
                             [*where, "datasets", index], "dataset", dataset, datasets
                         )
             yield from self._patterns([*where, "variants"], tier.variants, variants)
-            for index, override in enumerate(tier.overrides):
-                at: Where = [*where, "overrides", index]
-                yield from self._patterns(at, override.when.variant, variants)
-                yield from self._patterns(at, override.when.dataset, datasets)
+            yield from self._override_names(where, tier.overrides)
+
+    def _override_names(self, where: Where, overrides: Sequence[Override]) -> Iterator[Problem]:
+        for index, override in enumerate(overrides):
+            at: Where = [*where, "overrides", index]
+            yield from self._patterns(at, override.when.variant, list(self.paper.variants))
+            yield from self._patterns(at, override.when.dataset, list(self.paper.datasets))
 
     def _claim_names(self, index: int, claim: Claim) -> Iterator[Problem]:
         where: Where = ["claims", index]

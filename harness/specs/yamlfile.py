@@ -19,6 +19,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_VALUES = 100_000
 MAX_DIGITS = 400
+SHORT_FORMS = frozenset({"claims", "table", "matrix"})  # keys of entries that stand for several
 
 PLAIN = "a scalar that is neither quoted nor tagged"
 _SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -116,7 +117,7 @@ def outline(path: Path) -> Outline:
 
     Raises:
         YamlError: the file cannot be read or is not well-formed, or has an alias, a tag or a merge
-            key on that level.
+            key on that level, or an entry that may stand for several.
     """
     found = Outline()
     try:
@@ -157,13 +158,16 @@ def _inside(events: Iterator[yaml.Event]) -> list[str]:
     """What stands directly in a collection, up to its end; only texts and numbers are named."""
     inside, depth = [], 1
     for event in events:
+        text = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if depth == 2 and text in SHORT_FORMS:
+            raise YamlError("an entry that may stand for several", _line(event.start_mark))
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
             if depth == 0:
                 break
             continue
         if depth == 1:
-            inside.append(event.value if isinstance(event, yaml.ScalarEvent) else "")
+            inside.append(text)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
     return inside

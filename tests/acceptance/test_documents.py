@@ -78,12 +78,20 @@ def test_commands_and_their_options_exist(line: str) -> None:
     assert {word for word in words if word.startswith("-")} <= known
 
 
-def test_the_example_of_a_spec_fits_the_schema(tmp_path: Path) -> None:
-    (example,) = blocks("yaml")
+CELLS = ("ff-gcn-cora", "ff-gcn-pubmed", "glnn-gcn-cora")
+
+
+def test_the_examples_of_a_spec_fit_the_schema(tmp_path: Path) -> None:
+    whole, short = blocks("yaml")
     path = tmp_path / "toy" / "spec.yaml"
     path.parent.mkdir()
-    path.write_text(example, encoding="utf-8")
+    path.write_text(whole, encoding="utf-8")
     assert catalog.read(path)[0].claims
+    kept = re.sub(r"^variants:\n.*?^(?=tiers:)", "", whole, flags=re.MULTILINE | re.DOTALL)
+    path.write_text(kept.partition("claims:")[0] + short, encoding="utf-8")
+    paper = catalog.read(path)[0]
+    assert len(paper.variants) == 4 and len(paper.overrides) == 2
+    assert [claim.id for claim in paper.claims] == ["a", "b", *CELLS, "c"]
 
 
 @pytest.mark.parametrize("command", ["list", "show tslstm", "results tslstm --json", "data list"])

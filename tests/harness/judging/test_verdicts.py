@@ -51,23 +51,6 @@ def test_a_missed_figure_under_a_reduced_protocol_is_inconclusive(made) -> None:
     assert "reduced" in reduced.reason
 
 
-def test_each_dataset_has_its_own_reported_figure(made) -> None:
-    """On a stand-in, which stands for both, there is none to measure by."""
-    gap = {**GAP["quantity"], "on": ["paper-set", "other-set"]}
-    figures = {"values": {"paper-set": 5.0, "other-set": 50.0}, "unit": "points"}
-    spec = made.paper({"quantity": gap, "criterion": {"greater_than": 0}, "reported": figures})
-    names = ("paper-set", "other-set", "proxy")
-    records = [r for name in names for r in made.table(spec, "full", name, a=A, b=B)]
-    first, second, proxy = sorted(
-        made.judge(spec, "full", records), key=lambda v: names.index(v.dataset)
-    )
-    assert (first.reported, second.reported, proxy.reported) == (5.0, 50.0, None)
-    assert first.size == pytest.approx(5.2 / 5) and not first.direction_only
-    assert second.size == pytest.approx(5.2 / 50) and second.direction_only
-    assert proxy.size is None and proxy.reported_text == "5 (paper-set), 50 (other-set) points"
-    assert {v.verdict for v in (first, second, proxy)} == {"reproduced"}
-
-
 def test_a_figure_on_stand_in_data_is_shown_and_not_compared(made) -> None:
     spec = made.paper({**VALUE, "criterion": {"within": 50}})
     found = made.one(spec, "full", made.table(spec, "full", "proxy", a=A))

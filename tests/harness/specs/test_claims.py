@@ -46,14 +46,6 @@ def test_a_reported_spread_says_of_how_many_runs(reported, problem) -> None:
         Reported.model_validate(reported)
 
 
-def test_figures_for_each_dataset_belong_to_datasets_of_the_quantity() -> None:
-    assert Claim.model_validate({**CLAIM, "reported": {"values": {"d": 1.0}}}).reported.values
-    with pytest.raises(ValidationError, match="quantity is not on: \\['e'\\]"):
-        Claim.model_validate({**CLAIM, "reported": {"values": {"d": 1.0, "e": 2.0}}})
-    with pytest.raises(ValidationError, match="give one"):
-        Reported.model_validate({"value": 1.0, "values": {"d": 1.0}})
-
-
 def test_replication_needs_the_reported_spread() -> None:
     claim = {**CLAIM, "criterion": {"replicates": True}}
     with pytest.raises(ValidationError, match="needs reported"):
