@@ -1,4 +1,4 @@
-"""Paper and tier become trials: resolved settings, identity, freshness."""
+"""Paper and tier become trials: which, with what identity, and whether they are fresh."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import functools
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from typing import Any, Literal
 
 from harness.fingerprint import code_fingerprint
 from harness.records import Record, RecordStore
+from harness.resolve import Limits as Limits
+from harness.resolve import PlanError as PlanError
+from harness.resolve import Settings as Settings
+from harness.resolve import inherited as inherited
+from harness.resolve import matches as matches
+from harness.resolve import merge as merge
+from harness.resolve import settings as settings
+from harness.resolve import tier_of as tier_of
+from harness.resolve import with_fabric as with_fabric
 from harness.specs.build import class_paths
-from harness.specs.schema import Override, Paper, Schedule, Tier, Variant
+from harness.specs.schema import Paper, Tier
 from harness.specs.types import Evidence
 
 State = Literal["fresh", "stale", "failed", "missing"]
-
-
-class PlanError(ValueError):
-    """The plan asks for a tier, variant or dataset that the paper does not have."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class PlannedTrial:
 
     ``id`` hashes what is measured (settings, dataset and its fingerprint, fold, seed); ``code``
     fingerprints how, and ``contents`` which version of data whose checksums only this machine
-    knows. Limits (time, memory, processors) belong to none of them, nor whether weights are kept.
+    knows. Limits belong to none of them, nor whether weights are kept.
     """
 
     id: str
@@ -45,10 +49,7 @@ class PlannedTrial:
     source: str | None
     data: str
     code: str
-    timeout: float
-    memory: float | None
-    cpus: int
-    gpus: float
+    limits: Limits
     contents: str = ""
     keep: bool = False
 
@@ -59,118 +60,11 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Resolved settings of a variant on a dataset at a tier, all seeds alike.
-
-    ``schedule`` says that seeds are added until claims are decided, from ``seeds`` on.
-    """
-
-    config: dict[str, Any]
-    protocol: Literal["paper", "reduced"]
-    seeds: int
-    deterministic: bool = False
-    schedule: Schedule | None = None
-
-    def seed_range(self, wanted: int | None) -> range:
-        """The seeds to run: those asked for, else the tier's; a single one suffices if nothing
-        depends on it."""
-        return range(1 if self.deterministic else wanted or self.seeds)
-
-
-@dataclass(frozen=True)
 class Choice:
     """What a tier's slot came to: the dataset used, and those preferred that were missing."""
 
     dataset: str | None
     missing: tuple[str, ...] = ()
-
-
-def merge(base: Any, over: Any) -> Any:
-    """Merge mappings key by key; a different ``class_path`` replaces instead."""
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
-        return over
-    if "class_path" in over and over["class_path"] != base.get("class_path"):
-        return dict(over)
-    merged = dict(base)
-    for key, value in over.items():
-        merged[key] = merge(merged[key], value) if key in merged else value
-    return merged
-
-
-def tier_of(paper: Paper, name: str) -> Tier:
-    """The tier of this name.
-
-    Raises:
-        PlanError: naming those that exist.
-    """
-    if name not in paper.tiers:
-        raise PlanError(f"{paper.key} has no tier {name!r}; it has {', '.join(paper.tiers)}")
-    return paper.tiers[name]
-
-
-def inherited(paper: Paper, name: str) -> Variant:
-    """A variant with what it takes over from the one it is ``like``."""
-    seen: list[str] = []
-    chain: list[Variant] = []
-    current: str | None = name
-    while current is not None:
-        if current in seen or current not in paper.variants:
-            raise PlanError(
-                f"variant {name!r}: like {current!r} goes in a circle or does not exist"
-            )
-        seen.append(current)
-        chain.append(paper.variants[current])
-        current = chain[-1].like
-    merged: dict[str, Any] = {}
-    for variant in reversed(chain):
-        merged = merge(merged, variant.model_dump(exclude_defaults=True))
-    return Variant.model_validate(merged)
-
-
-def settings(paper: Paper, tier_name: str, variant_name: str, dataset_name: str) -> Settings:
-    """Merge what the paper, the variant, the paper's overrides, the tier and its overrides set,
-    in this order."""
-    tier, variant = tier_of(paper, tier_name), inherited(paper, variant_name)
-    dataset = paper.datasets[dataset_name]
-    procedure = merge(paper.procedure.model_dump(), variant.procedure)
-    model: Any = paper.model
-    if variant.model is not None:
-        model = merge(model or {}, variant.model)
-    data: Any = {"class_path": dataset.class_path, "init_args": dataset.init_args}
-    data = merge(data, variant.data)
-    protocol, seeds = tier.protocol, tier.seeds
-    for override in [*paper.overrides, Override(procedure=tier.procedure), *tier.overrides]:
-        if applies(override, variant_name, dataset_name):
-            procedure = merge(procedure, override.procedure)
-            model = merge(model, override.model) if override.model else model
-            data = merge(data, override.data)
-            protocol = override.protocol or protocol
-            seeds = override.seeds or seeds
-    config = {"procedure": procedure, "model": model, "data": data}
-    if isinstance(seeds, Schedule):
-        return Settings(config, protocol, seeds.start, variant.deterministic, seeds)
-    return Settings(config, protocol, seeds, variant.deterministic)
-
-
-def with_fabric(paper: Paper, tier_name: str, fabric: Mapping[str, Any]) -> Paper:
-    """The paper with arguments of Lightning's Fabric for all trials of a tier.
-
-    They are settings like any other, and so part of a trial's identity.
-    """
-    tier = tier_of(paper, tier_name)
-    override = Override(procedure={"init_args": {"fabric": dict(fabric)}})
-    changed = tier.model_copy(update={"overrides": [*tier.overrides, override]})
-    return paper.model_copy(update={"tiers": {**paper.tiers, tier_name: changed}})
-
-
-def applies(override: Override, variant: str, dataset: str) -> bool:
-    """Whether an override's patterns match."""
-    return matches(override.when.variant, variant) and matches(override.when.dataset, dataset)
-
-
-def matches(patterns: str | list[str], name: str) -> bool:
-    """Whether any of the shell-style patterns matches."""
-    return any(fnmatch(name, p) for p in ([patterns] if isinstance(patterns, str) else patterns))
 
 
 def slots(tier: Tier) -> list[list[str]]:
@@ -273,7 +167,7 @@ def make_trial(
     """
     from harness.data import contents, fingerprint
 
-    tier, source = paper.tiers[tier_name], paper.datasets[dataset].source
+    source = paper.datasets[dataset].source
     config = merge(resolved.config, {"data": {"init_args": fold}} if fold else {})
     data = fingerprint(source) if source else ""
     return PlannedTrial(
@@ -289,10 +183,7 @@ def make_trial(
         source=source,
         data=data,
         code=code_of(frozenset(class_paths(config))),
-        timeout=tier.timeout,
-        memory=tier.memory,
-        cpus=tier.cpus,
-        gpus=tier.gpus,
+        limits=resolved.limits,
         contents=contents(source) if source else "",
         keep="weights" in (tier.keep, inherited(paper, variant).keep),
     )

@@ -89,13 +89,21 @@ class Provenance(_Part):
     hardware: Plain = {}
 
 
+COSTS = ("seconds", "peak_memory_mb", "device_memory_mb")  # metrics that every trial has
+
+
 class Resources(_Part):
-    """What the trial cost. Times are UTC, ISO 8601; ``samples`` were trained on in ``seconds``."""
+    """What the trial cost. Times are UTC, ISO 8601; ``samples`` were trained on in ``seconds``.
+
+    Memory is that of the process that ran it, shared by seeds trained together: the most that was
+    resident, and the most that tensors took on the device (``None`` without one).
+    """
 
     started: str
     ended: str
     seconds: float
     peak_memory_mb: float = 0.0
+    device_memory_mb: float | None = None
     samples: int | None = None
 
     @property
@@ -129,6 +137,12 @@ class Record(_Part):
         """Versions and kind of machine, on which a figure's last digits depend."""
         kind = {k: str(self.provenance.hardware.get(k, "")) for k in ("cpu", "accelerator")}
         return self.provenance.versions | kind
+
+    def measured(self, name: str) -> Measured | None:
+        """A metric, what the procedure returned or a cost of the trial; ``None``: not measured."""
+        cost = getattr(self.resources, name) if name in COSTS else None
+        known = None if cost is None else Measured(value=cost)
+        return self.metrics.get(name, known)
 
 
 @dataclass(frozen=True)

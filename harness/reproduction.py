@@ -235,7 +235,7 @@ def _execute(
     observers: Sequence[Observer],
 ) -> list[Record]:
     """Run the trials that are not fresh; the failed records come back."""
-    todo = [replace(trial, timeout=trial.timeout * request.timeout) for trial in todo]
+    todo = [_patient(trial, request.timeout) for trial in todo]
     jobs = request.jobs or max(1, provenance.cores() // paper.tiers[request.tier].cpus)
     if request.fabric.get("num_nodes", 1) > 1:
         jobs = 1  # the nodes have to work on the same trial at the same time
@@ -253,7 +253,7 @@ def _execute(
         dirty=dirty,
         force=request.force,
     )
-    engine = make_engine(request, setting, store, jobs)
+    engine = make_engine(request, setting, store, jobs, paper.tiers[request.tier].cpus)
     groups = plan.groups(todo, paper.tiers[request.tier].together)
     failed = []
 
@@ -271,6 +271,11 @@ def _execute(
     return failed
 
 
+def _patient(trial: PlannedTrial, factor: float) -> PlannedTrial:
+    """The trial with so many times its limit of time."""
+    return replace(trial, limits=replace(trial.limits, timeout=trial.limits.timeout * factor))
+
+
 @contextlib.contextmanager
 def _watching(
     observers: Sequence[Observer], paper: Paper, todo: Sequence[PlannedTrial], skipped: int
@@ -284,11 +289,17 @@ def _watching(
             observer.end()
 
 
-def make_engine(request: Request, setting: Setting, store: RecordStore, jobs: int) -> Engine:
-    """The engine of this name, after checking the spec's classes in one of its workers."""
+def make_engine(
+    request: Request, setting: Setting, store: RecordStore, jobs: int, cpus: int
+) -> Engine:
+    """The engine of this name, after checking the spec's classes in one of its workers.
+
+    Args:
+        cpus: processors of each of the ``jobs``.
+    """
     from harness.engines.local import LocalEngine
 
-    engine: Engine = LocalEngine(setting, store, jobs, exclusive=ranks.node_rank() == 0)
+    engine: Engine = LocalEngine(setting, store, jobs, exclusive=ranks.node_rank() == 0, cpus=cpus)
     if request.engine == "ray":
         from harness.engines.ray import RayEngine
 

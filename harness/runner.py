@@ -9,7 +9,7 @@ import random
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 class NonFinite(ValueError):
     """A procedure returned NaN or infinity as a measurement."""
+
+
+class OtherMetrics(ValueError):
+    """A procedure returned a metric or series that it does not declare, or not one that it does."""
 
 
 def run_group(
@@ -100,7 +104,8 @@ def _recorded(
     if not isinstance(outcome, Exception):
         try:
             refuse_non_finite(outcome)
-        except NonFinite as error:
+            refuse_other_metrics(desk.trial.config["procedure"], outcome)
+        except (NonFinite, OtherMetrics) as error:
             outcome = error
     if isinstance(outcome, Exception):
         return failed(desk.trial, setting, failure_of(outcome), desk.started, seconds)
@@ -208,6 +213,22 @@ def refuse_non_finite(outcome: Outcome) -> None:
             raise NonFinite(f"series {name} has a value that is not finite")
 
 
+def refuse_other_metrics(config: Mapping[str, Any], outcome: Outcome) -> None:
+    """Hold an outcome against what the procedure's ``produces`` names.
+
+    What ``sometimes`` names may be missing; without it any of them may.
+    """
+    procedure: Any = import_callable(config["class_path"])
+    arguments = config.get("init_args", {})
+    declared, got = set(procedure.produces(arguments)), {*outcome.metrics, *outcome.series}
+    if more := sorted(got - declared):
+        raise OtherMetrics(f"{', '.join(more)}: measured, and not among what produces() names")
+    if hasattr(procedure, "sometimes"):
+        less = sorted(declared - got - set(procedure.sometimes(arguments)))
+        if less:
+            raise OtherMetrics(f"{', '.join(less)}: named by produces(), and not measured")
+
+
 def done(
     trial: PlannedTrial,
     setting: Setting,
@@ -282,9 +303,19 @@ def _blank(
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(seconds, 3),
             peak_memory_mb=_peak_memory_mb(),
+            device_memory_mb=_device_memory_mb(),
         ),
     )
 
 
 def _peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _device_memory_mb() -> float | None:
+    """The most that tensors took on all devices together; ``None`` where none was used."""
+    cuda = sys.modules["torch"].cuda if "torch" in sys.modules else None
+    if cuda is None or not cuda.is_initialized():
+        return None
+    peak: int = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
+    return round(peak / 2**20, 1)

@@ -61,6 +61,12 @@ class Pointing(Fit):
         at = {f"{name}_at_{n}" for name in measured for n in sizes}
         return of_fit | measured | at | {f"{name}_by_points" for name in measured if sizes}
 
+    @classmethod
+    def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
+        """Means over outputs that are simple polygons or valid tours: there may be none."""
+        rare = ("area", "length", "ratio")
+        return {name for name in cls.produces(init_args) if name.startswith(rare)}
+
     def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         """-log p(C | P), the mean over the batch's tokens."""
         logits = model(batch["points"], batch["y"], batch.get("lengths"))

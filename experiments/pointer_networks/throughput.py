@@ -31,6 +31,11 @@ class Throughput(Pointing):
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
         return {"tokens_per_second"} | super().produces(init_args)
 
+    @classmethod
+    def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
+        """What decoding the test sets would give, which is not done."""
+        return super().produces(init_args)
+
     def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         if batch["y"].is_cuda:
             torch.cuda.synchronize()

@@ -14,6 +14,11 @@ from harness.specs.catalog import Problem
 Group = Sequence[PlannedTrial]
 
 
+def alone_last(groups: Sequence[Group]) -> list[Group]:
+    """Groups that run alone behind all others, so that the machine is emptied for them once."""
+    return sorted(groups, key=lambda group: group[0].limits.alone)
+
+
 class Interrupted(RuntimeError):
     """The user, or the system that shuts down, asked the run to stop."""
 

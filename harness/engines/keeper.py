@@ -32,6 +32,7 @@ import psutil
 
 from harness.engines.kernel import adopt_orphans, die_with_parent, oom_kills, prefer_as_oom_victim
 from harness.engines.logs import BoundedLog
+from harness.resolve import Limits
 
 TICK = 0.1
 SHARE = 20.0  # of the time, at most one part in so many is spent on looking at memory
@@ -39,14 +40,6 @@ END_PATIENCE = 5.0
 
 Work = Callable[[Callable[[], bool]], None]
 Order = Literal["stop", "kill"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds of wall time, and bytes of memory (``None``: no limit)."""
-
-    seconds: float
-    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +126,7 @@ class _Keeper:
         status: int | None = None
         end: End | None = None
         sources, closing = self._sources()
-        deadline, look_again = time.monotonic() + self.limits.seconds, 0.0
+        deadline, look_again = time.monotonic() + self.limits.timeout, 0.0
         while end is None and status is None:
             ready = wait(sources, timeout=TICK)
             if self.output in ready and not self._copy():
@@ -141,7 +134,7 @@ class _Keeper:
             if self.orders in ready and self._order() == "kill":
                 end = End("WorkerDied", "stopped")
             if time.monotonic() > deadline:
-                end = End("TimedOut", f"stopped after {self.limits.seconds:.0f} s")
+                end = End("TimedOut", f"stopped after {self.limits.timeout:.0f} s")
             if self.limits.memory and time.monotonic() > look_again:
                 began = time.monotonic()
                 end = self._over_memory(self.limits.memory) or end

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -22,8 +23,16 @@ from typing import Any
 
 from harness import paths
 from harness.desk import Setting, workdir
-from harness.engines.base import Event, Finished, Group, Interrupted, Reported, Started
-from harness.engines.keeper import End, Limits, Order, become_keeper, keep
+from harness.engines.base import (
+    Event,
+    Finished,
+    Group,
+    Interrupted,
+    Reported,
+    Started,
+    alone_last,
+)
+from harness.engines.keeper import End, Order, become_keeper, keep
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
 from harness.plan import PlannedTrial
@@ -78,6 +87,7 @@ class LocalEngine:
         jobs: worker processes at a time.
         grace: seconds that trials get to save their state when the run is stopped.
         exclusive: lock the trials, so that no other run works on them (but on other nodes).
+        cpus: processors of each job; a group whose limits say more takes the room of several.
     """
 
     def __init__(
@@ -87,12 +97,15 @@ class LocalEngine:
         jobs: int,
         grace: float = GRACE,
         exclusive: bool = True,
+        cpus: int = 1,
     ) -> None:
         self.setting = setting
         self.store = store
         self.jobs = jobs
         self.grace = grace
         self.exclusive = exclusive
+        self.cpus = cpus
+        self.held: Group | None = None
         self.workers: list[_Worker] = []
         self.idle: list[_Keeper] = []
         self.stopping = 0
@@ -111,23 +124,35 @@ class LocalEngine:
             Interrupted: the run was stopped and trials are left.
         """
         locks = Locks() if self.exclusive else None
-        queue = Queue(groups, self.store, self.setting.force, locks)
+        queue = Queue(alone_last(groups), self.store, self.setting.force, locks)
         try:
-            while self.workers or (queue and not self.stopping):
-                while len(self.workers) < self.jobs and not self.stopping:
-                    group = queue.take()
-                    if group is None:
-                        break
+            while self.workers or ((queue or self.held) and not self.stopping):
+                while not self.stopping and (group := self._next(queue)):
                     self.workers.append(self._start(group))
                     if self.stopping:  # since this round began: it has not been told
                         self._order(self.workers[-1].keeper, "stop")
                     yield from (Started(trial) for trial in group)
                 yield from queue.joined(self._listen())
-            if queue or self._unfinished:
+            if queue or self.held or self._unfinished:
                 raise Interrupted("stopped; the same command goes on where this run was")
         finally:
             self._kill()
             queue.close()
+
+    def _next(self, queue: Queue) -> Group | None:
+        """The next group if there is room for it; those behind one that is too large wait."""
+        free = self.jobs - sum(self._size(worker.group) for worker in self.workers)
+        if free <= 0:
+            return None
+        group, self.held = self.held or queue.take(), None
+        if group and self._size(group) > free:
+            self.held, group = group, None
+        return group
+
+    def _size(self, group: Group) -> int:
+        """How many of the jobs' rooms a group takes: all of them where it is to be alone."""
+        limits = group[0].limits
+        return self.jobs if limits.alone else min(self.jobs, math.ceil(limits.cpus / self.cpus))
 
     def stop(self) -> None:
         """Let the running trials save their state and end; the second time, end them at once."""
@@ -329,7 +354,8 @@ def _keep(setting: Setting, orders: Connection) -> None:
     while not last and (group := _next_group(orders)):
         events = Connection(recv_handle(orders), readable=False)
         work = functools.partial(_work, group, setting, events, orders)
-        limits = Limits(sum(trial.timeout for trial in group), group[0].memory)
+        seconds = sum(trial.limits.timeout for trial in group)
+        limits = replace(group[0].limits, timeout=seconds)
         last = keep(work, limits, workdir(group[0]) / "log.txt", orders).last
         events.close()
 

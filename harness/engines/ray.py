@@ -24,11 +24,11 @@ from typing import Any
 
 from harness import data, paths
 from harness.desk import Setting, workdir
-from harness.engines.base import Event, Finished, Group, Interrupted
+from harness.engines.base import Event, Finished, Group, Interrupted, alone_last
 from harness.engines.local import LocalEngine
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
-from harness.plan import PlanError, PlannedTrial
+from harness.plan import Limits, PlanError, PlannedTrial
 from harness.records import Failure, Record, RecordStore
 from harness.runner import failed
 from harness.specs.catalog import Problem
@@ -93,7 +93,7 @@ class RayEngine:
         Raises:
             Interrupted: the run was stopped and trials are left.
         """
-        queue = Queue(groups, self.store, self.setting.force, Locks())
+        queue = Queue(alone_last(groups), self.store, self.setting.force, Locks())
         with _connected() as mark:
             self.mailbox = _mailbox()
             try:
@@ -117,21 +117,21 @@ class RayEngine:
             group = queue.take()
             if group is None:
                 return
-            trial = group[0]
+            trial, limits = group[0], group[0].limits
             task = _run_group.options(
-                num_cpus=trial.cpus,
-                num_gpus=trial.gpus,
-                memory=trial.memory,
+                num_cpus=_whole_node(limits) if limits.alone else limits.cpus,
+                num_gpus=limits.gpus,
+                memory=limits.memory,
                 max_retries=RETRIES,
                 name=f"{trial.paper}: {trial.label}",
             )
-            setting = replace(self.setting, threads=self.threads or trial.cpus)
+            setting = replace(self.setting, threads=self.threads or limits.cpus)
             reference = task.remote(list(group), setting, self.mailbox, str(mark))
             self.tasks[reference] = _Task(group, datetime.now(UTC))
 
     def _room(self) -> int:
         """Groups that fit at a time, by processors; Ray itself counts the rest."""
-        cpus = max((task.group[0].cpus for task in self.tasks.values()), default=1)
+        cpus = max((task.group[0].limits.cpus for task in self.tasks.values()), default=1)
         room = max(1, int(_cluster().get("CPU", 1) // cpus))
         return min(room, self.jobs) if self.jobs else room
 
@@ -213,6 +213,15 @@ def _cluster() -> dict[str, float]:
     """What the cluster has at the moment: CPU, GPU, memory and its nodes."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
+
+
+def _whole_node(limits: Limits) -> float:
+    """As many processors as the largest node has that can run it: on any node that has so many
+    free there is no room for anything else."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    has: list[dict[str, float]] = [node["Resources"] for node in nodes if node["Alive"]]
+    able = [h.get("CPU", 0.0) for h in has if h.get("GPU", 0.0) >= limits.gpus]
+    return max([float(limits.cpus), *able])
 
 
 class _Mailbox:

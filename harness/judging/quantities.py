@@ -158,9 +158,9 @@ class Measurements:
         scale = self.scale(name)
 
         def read(record: Record) -> Measured:
-            if name not in record.metrics:
+            found = record.measured(name)
+            if found is None:
                 raise Unmeasured(f"{record.variant} does not report {name}")
-            found = record.metrics[name]
             known = operand.variant in self.deterministic or found.df is not None
             stderr = found.stderr * abs(scale) if known and found.stderr is not None else None
             return found.model_copy(update={"value": found.value * scale, "stderr": stderr})

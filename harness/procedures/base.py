@@ -163,7 +163,12 @@ class Outcome:
 
 
 class Procedure(Protocol):
-    """A procedure is built from the spec's ``init_args`` and run once per trial."""
+    """A procedure is built from the spec's ``init_args`` and run once per trial.
+
+    A trial that measures what ``produces`` does not name fails. One that also has
+    ``sometimes(init_args)``, of the same kind, fails as well where anything else that ``produces``
+    names is missing: what only some data or settings give is named there.
+    """
 
     def run(self, trial: Trial) -> Outcome: ...
 

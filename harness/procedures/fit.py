@@ -46,6 +46,11 @@ class Fit(Recipe):
             | {"train_loss", "parameters"}
         )
 
+    @classmethod
+    def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
+        """What only data with a validation split give."""
+        return {p + m for p in ("val_", "selected_") for m in init_args.get("metrics") or {}}
+
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:
         """What else is measured of the trained model, in evaluation mode on the trial's device."""
         return Outcome({})

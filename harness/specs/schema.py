@@ -82,6 +82,10 @@ class Variant(Strict):
     keep: Keep | None = None
 
 
+Cpus = Annotated[int, Field(ge=1, le=1024)]
+Gpus = Annotated[float, Field(ge=0, le=64)]
+
+
 class When(Strict):
     """Shell-style patterns; an override applies where all of them match."""
 
@@ -90,9 +94,10 @@ class When(Strict):
 
 
 class Override(Strict):
-    """A change of settings for some variants or datasets; later ones win.
+    """A change of settings or limits for some variants or datasets; later ones win.
 
-    Those of the paper hold at every tier and come before the tier's own settings.
+    Those of the paper hold at every tier and come before the tier's own settings; limits replace
+    the tier's. Trials that are ``alone``, because they measure time, run with nothing beside them.
     """
 
     when: When = When()
@@ -101,6 +106,11 @@ class Override(Strict):
     data: dict[str, Any] = {}
     protocol: Literal["paper", "reduced"] | None = None
     seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    timeout: Seconds | None = None
+    memory: Bytes | None = None
+    cpus: Cpus | None = None
+    gpus: Gpus | None = None
+    alone: bool | None = None
 
 
 class Schedule(Strict):
@@ -142,8 +152,8 @@ class Tier(Strict):
     seeds: Seeds = 1
     timeout: Seconds = 3600.0
     memory: Bytes | None = None
-    cpus: int = Field(default=1, ge=1, le=1024)
-    gpus: float = Field(default=0.0, ge=0, le=64)
+    cpus: Cpus = 1
+    gpus: Gpus = 0.0
     together: int = Field(default=1, ge=1, le=10_000)
     keep: Keep | None = None
     procedure: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from fnmatch import filter as glob
 from typing import Any
 
 from harness import plan
+from harness.records import COSTS
 from harness.specs import catalog, extras
 from harness.specs.build import BuildError, MissingPackage, check, import_callable, parameters
 from harness.specs.catalog import Problem, SpecError
@@ -256,7 +257,7 @@ class _Checks:
             for variant, metric in pairs:
                 if variant not in produced:
                     yield self._problem(["claims", index], f"no tier runs {variant!r}")
-                elif variant not in unknown and metric not in produced[variant]:
+                elif variant not in unknown and metric not in {*produced[variant], *COSTS}:
                     known = sorted(produced[variant])
                     at: Where = ["claims", index, "quantity"]
                     yield self._unknown(at, f"metric of {variant}", metric, known)

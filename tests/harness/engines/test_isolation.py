@@ -18,12 +18,13 @@ import torch
 from harness import paths
 from harness.engines import keeper
 from harness.engines.base import Started
-from harness.engines.keeper import End, Limits, become_keeper, keep
+from harness.engines.keeper import End, become_keeper, keep
 from harness.engines.logs import BoundedLog
 from harness.files import write_atomically
 from harness.procedures.checkpoints import Checkpoints
 from harness.records import Record, RecordStore
 from harness.reproduction import Request, reproduce, run
+from harness.resolve import Limits
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def _alive(pid: int) -> bool:
 def test_a_keeper_that_had_to_step_in_is_not_used_again(tmp_path: Path) -> None:
     assert not watch(lambda stopping: None, tmp_path)[0].last
     for work in (lambda stopping: 1 / 0, lambda stopping: time.sleep(60)):
-        assert watch(work, tmp_path, seconds=1)[0].last
+        assert watch(work, tmp_path, timeout=1)[0].last
 
 
 def test_temporary_files_of_a_killed_trial_are_removed(misbehave) -> None:
@@ -179,7 +180,7 @@ def watch(work, tmp_path: Path, **limits: float) -> tuple[End, str]:
     if pid == 0:
         mine.close()
         become_keeper()
-        keep(work, Limits(**{"seconds": 30, **limits}), tmp_path / "log.txt", theirs)
+        keep(work, Limits(**{"timeout": 30, **limits}), tmp_path / "log.txt", theirs)
         os._exit(0)
     theirs.close()
     end = mine.recv()

@@ -121,7 +121,7 @@ def test_threads_and_limits_of_time_go_to_the_nodes(
     given: list[tuple[int, float]] = []
 
     def remote(group, setting, mailbox, mark):
-        given.extend((setting.threads, trial.timeout) for trial in group)
+        given.extend((setting.threads, trial.limits.timeout) for trial in group)
         return object()
 
     def hand_out(self, groups):
@@ -167,3 +167,28 @@ def test_trials_on_nodes_share_parts(nodes, edit_unruly, tmp_path, monkeypatch) 
     assert measured(outcome.records) == measured(
         reproduce("unruly", "cpu", seeds=2, force=True).records
     )
+
+
+def test_a_trial_that_is_alone_has_a_node_to_itself(cluster, unruly, edit_unruly, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("HARNESS_UNRULY_PAUSE", "0.1")
+    override = {"when": {"variant": "loop"}, "alone": True}
+    edit_unruly(lambda spec: spec["tiers"]["cpu"].update(overrides=[override]))
+    node = cluster.add_node(num_cpus=2)
+    running: set[str] = set()
+    most: list[int] = []
+
+    def count(event) -> None:
+        if isinstance(event, Reported):
+            running.add(event.trial.id)
+            most.append(len(running))
+        if isinstance(event, Finished):
+            running.discard(event.trial.id)
+
+    watcher = Watcher()
+    watcher.event = count
+    request = Request("unruly", "cpu", variants=["loop"], seeds=3, engine="ray", jobs=3)
+    outcome = run(request, [watcher])
+    cluster.remove_node(node)
+    assert len(outcome.records) == 3 and not outcome.failed
+    assert max(most) == 1
