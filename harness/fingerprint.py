@@ -1,8 +1,10 @@
 """What code made a record: a hash over the modules that a trial's classes are defined in.
 
-Starting from the class paths in the configuration, imports are followed within the paper's
-folder, ``baselines``, ``harness.procedures`` and what reads data. Comments, layout and
-docstrings do not count, so that a better explanation makes no record stale.
+Starting from the class paths in the configuration and from what opens trials, imports are
+followed within the paper's folder, ``baselines``, ``harness.procedures``, what reads data and
+what decides seeding. Comments, layout and docstrings do not count, so that a better explanation
+makes no record stale. Of a paper's folder all other files count that git tracks, its README and
+spec apart: code may read them.
 
 Parsing all modules takes seconds where there are many papers, so what a file's content comes to
 is remembered in ``runs/``, by a hash of that content.
@@ -20,7 +22,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import paths
+from harness import paths, provenance
 
 FOLLOWED = (
     "experiments",
@@ -28,7 +30,12 @@ FOLLOWED = (
     "harness.procedures",
     "harness.seeding",
     "harness.loading",
+    "harness.opening",
+    "harness.specs.build",
 )
+ALWAYS = ("harness.opening",)
+PAPERS = "experiments"
+UNREAD = ("README.md", "spec.yaml")  # of a paper: what it says is in the configuration, or nowhere
 
 # Types that procedures share, how an interrupted one goes on, and what trials share (which tests
 # hold to be without effect, bit for bit): nothing in them bears on what is measured.
@@ -49,9 +56,27 @@ _METHOD = f"{sys.version} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest
 def code_fingerprint(class_paths: Iterable[str]) -> str:
     """Hash of everything that the named classes run, 16 hex digits."""
     digest = hashlib.sha256()
-    for module in sorted(reachable({path.rpartition(".")[0] for path in class_paths})):
+    modules = reachable({*ALWAYS, *(path.rpartition(".")[0] for path in class_paths)})
+    for module in sorted(modules):
         digest.update(f"{module} {_module(module)[0]}\n".encode())
+    folders = {module.split(".")[1] for module in modules if module.startswith(f"{PAPERS}.")}
+    for name, content in (pair for folder in sorted(folders) for pair in _beside(folder)):
+        digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _beside(folder: str) -> Iterable[tuple[str, str]]:
+    """Files in a paper's folder that are no code, with a hash of each."""
+    root = paths.root() / PAPERS / folder
+    for name in provenance.tracked(f"{PAPERS}/{folder}"):
+        path = root / name
+        if name not in UNREAD and path.suffix != ".py" and path.is_file():
+            yield f"{folder}/{name}", _content(str(path), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _content(path: str, changed: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def reachable(start: Iterable[str]) -> set[str]:
@@ -63,12 +88,18 @@ def reachable(start: Iterable[str]) -> set[str]:
         if name not in seen:
             seen.add(name)
             todo += [other for other in _module(name)[1] if other not in seen]
+            package = name.rpartition(".")[0]  # importing a module runs that, too
+            todo += [package] if _source(package) else []
     return seen
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _source(module: str) -> str | None:
     """The file of a followed module, if it is one."""
-    if not module.startswith(FOLLOWED) or module.startswith(NOT_FOLLOWED):
+    if not _within(module, FOLLOWED) or _within(module, NOT_FOLLOWED):
         return None
     for root in dict.fromkeys((str(paths.root()), _CODE)):
         stem = os.path.join(root, *module.split("."))
@@ -104,7 +135,7 @@ def _parse(text: bytes, package: str) -> tuple[str, list[str]]:
         tree = ast.parse(text)
     except SyntaxError:
         return hashlib.sha256(text).hexdigest(), []
-    imports = sorted({name for name in _imports(tree, package) if name.startswith(FOLLOWED)})
+    imports = sorted({name for name in _imports(tree, package) if _within(name, FOLLOWED)})
     _drop_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ class PlannedTrial:
     seed: int
     config: dict[str, Any]
     protocol: Literal["paper", "reduced"]
-    source: str | None
+    sources: dict[str, str]
     data: str
     code: str
     limits: Limits
@@ -167,9 +167,9 @@ def make_trial(
     """
     from harness.data import contents, fingerprint
 
-    source = paper.datasets[dataset].source
+    sources = paper.datasets[dataset].entries
     config = merge(resolved.config, {"data": {"init_args": fold}} if fold else {})
-    data = fingerprint(source) if source else ""
+    data = _joined({name: fingerprint(entry) for name, entry in sources.items()})
     return PlannedTrial(
         id=identity(paper.key, variant, dataset, config, data, seed),
         paper=paper.key,
@@ -180,13 +180,20 @@ def make_trial(
         seed=seed,
         config=config,
         protocol=resolved.protocol,
-        source=source,
+        sources=sources,
         data=data,
         code=code_of(frozenset(class_paths(config))),
         limits=resolved.limits,
-        contents=contents(source) if source else "",
-        keep="weights" in (tier.keep, inherited(paper, variant).keep),
+        contents=_joined({name: contents(entry) for name, entry in sources.items()}),
+        keep="weights" in (paper.tiers[tier_name].keep, inherited(paper, variant).keep),
     )
+
+
+def _joined(marks: Mapping[str, str]) -> str:
+    """One mark for what several parameters are given; that of a single ``root`` is its own."""
+    if set(marks) <= {"root"} or not any(marks.values()):
+        return marks.get("root", "")
+    return hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def with_seed(trial: PlannedTrial, seed: int) -> PlannedTrial:

@@ -154,6 +154,31 @@ def checkout() -> tuple[str, bool | None]:
     return commit, None if changed is None else bool(changed)
 
 
+def tracked(folder: str) -> list[str]:
+    """Files in a folder of the project that git tracks, relative to it and sorted.
+
+    Where git tracks nothing of the project, all but hidden and compiled ones.
+    """
+    root = paths.root()
+    index = root / ".git" / "index"
+    stamp = index.stat().st_mtime_ns if index.is_file() else 0
+    files = _tracked(str(root), stamp)
+    if files:
+        return sorted(
+            name.removeprefix(f"{folder}/") for name in files if name.startswith(f"{folder}/")
+        )
+    found = (path.relative_to(root / folder) for path in (root / folder).rglob("*"))
+    plain = [p for p in found if not any(q.startswith((".", "__pycache__")) for q in p.parts)]
+    return sorted(str(path) for path in plain if (root / folder / path).is_file())
+
+
+@functools.lru_cache(maxsize=8)
+def _tracked(root: str, stamp: int) -> tuple[str, ...]:
+    """All files of the project that git tracks; ``stamp`` changes when these do."""
+    listed = _git("ls-files", "-z", "--", "experiments", "harness")
+    return tuple(filter(None, (listed or "").split("\0")))
+
+
 def _git(*arguments: str) -> str | None:
     """What git prints, whatever repository the environment names; ``None`` if it fails."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -40,6 +40,7 @@ class Observer(Protocol):
     def end(self) -> None: ...
 
 
+Folders = dict[str, dict[str, Path]]  # of data sets: their entries' folders
 SHOWN = 16  # rows: with the title a screen of 24 lines of 80 characters
 WIDTHS = {"claim": 22, "on": 12, "reported": 10, "measured": 18, "verdict": 14}
 
@@ -230,7 +231,7 @@ def _execute(
     paper: Paper,
     trials: Sequence[PlannedTrial],
     todo: list[PlannedTrial],
-    chosen: dict[str, Path | None],
+    chosen: Folders,
     store: RecordStore,
     observers: Sequence[Observer],
 ) -> list[Record]:
@@ -240,11 +241,7 @@ def _execute(
     if request.fabric.get("num_nodes", 1) > 1:
         jobs = 1  # the nodes have to work on the same trial at the same time
     commit, dirty = provenance.checkout()
-    roots = {
-        source: root
-        for name, root in chosen.items()
-        if root is not None and (source := paper.datasets[name].source)
-    }
+    roots = {entry: root for folders in chosen.values() for entry, root in folders.items()}
     setting = Setting(
         roots=roots,
         threads=request.threads or provenance.threads(jobs),
@@ -313,8 +310,9 @@ def make_engine(
 
 def available_data(
     paper: Paper, tier: str, announce: Callable[[str], None], fetch: bool = True
-) -> dict[str, Path | None]:
-    """The datasets a run uses, with their folders (``None`` for generated or bundled data).
+) -> Folders:
+    """The datasets a run uses, with the folders of their entries in the data catalogue (none for
+    generated or bundled data).
 
     A preferred dataset that is missing is announced with the one used instead.
 
@@ -322,33 +320,31 @@ def available_data(
         DataUnavailable: when no slot has any.
         CorruptData: when a file is not what the catalogue says.
     """
-    reasons: dict[str, str] = {}
-    roots: dict[str, Path | None] = {}
+    reasons: dict[str, data.DataUnavailable] = {}
+    roots: Folders = {}
+    entries = {name: list(dataset.entries.values()) for name, dataset in paper.datasets.items()}
 
     def usable(name: str) -> bool:
-        source = paper.datasets[name].source
         if name in roots or name in reasons:
             return name in roots
         try:
-            roots[name] = _root(source, fetch) if source else None
+            roots[name] = {entry: _root(entry, fetch) for entry in entries[name]}
         except data.DataUnavailable as error:
-            reasons[name] = error.reason
+            reasons[name] = error
         return name in roots
 
-    chosen: dict[str, Path | None] = {}
+    chosen: Folders = {}
     for choice in plan.choose(plan.tier_of(paper, tier), usable):
         for missing in choice.missing:
             instead = f"using {choice.dataset}" if choice.dataset else "nothing stands in for it"
-            fetch_it = f"`harness data fetch {paper.datasets[missing].source}` gets it or says how"
+            fetch_it = f"`harness data fetch {reasons[missing].name}` gets it or says how"
             announce(f"{missing} is not on this machine: {instead} ({fetch_it})")
         if choice.dataset is not None and choice.dataset not in chosen:
             chosen[choice.dataset] = roots[choice.dataset]
-            source = paper.datasets[choice.dataset].source
-            if remark := data.remark(source) if source else "":
+            for remark in filter(None, map(data.remark, entries[choice.dataset])):
                 announce(f"{choice.dataset} is {remark}")
     if not chosen:
-        first = next(iter(reasons))
-        raise data.DataUnavailable(paper.datasets[first].source or first, reasons[first])
+        raise next(iter(reasons.values()))
     return chosen
 
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import math
-import random
 import resource
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness import paths, provenance, weights
-from harness.desk import Curves, Desk, Setting
+from harness import opening, paths, provenance
+from harness.desk import Desk, Setting
 from harness.engines import ranks
 from harness.plan import PlannedTrial
 from harness.privacy import scrub
-from harness.procedures.base import Outcome, Progress, Separately, Trial
+from harness.procedures.base import Outcome, Progress, Separately
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
-from harness.seeding import seed_all
-from harness.specs.build import build, import_callable, parameters
-
-if TYPE_CHECKING:
-    from torch import nn
+from harness.specs.build import import_callable
 
 
 class NonFinite(ValueError):
@@ -73,7 +66,7 @@ def _run(
 ) -> Iterator[Record]:
     """Run a trial, or seeds that are trained together; without ``report`` nothing is recorded."""
     try:
-        outcomes = _outcomes(desks, setting, report)
+        outcomes = opening.outcomes(desks, setting, report)
     except Exception as error:
         if isinstance(error, Separately) and len(desks) > 1:
             raise
@@ -110,97 +103,6 @@ def _recorded(
     if isinstance(outcome, Exception):
         return failed(desk.trial, setting, failure_of(outcome), desk.started, seconds)
     return done(desk.trial, setting, outcome, desk.started, seconds, together)
-
-
-def _outcomes(
-    desks: Sequence[Desk], setting: Setting, report: Callable[[str, Progress], None] | None
-) -> list[Outcome | Exception]:
-    """Build what the spec names and run it; data that no seed changes is loaded once."""
-    loaded: dict[str, Any] = {}
-    trials = [_open(desk, setting, report, loaded) for desk in desks]
-    procedure = build(desks[0].trial.config["procedure"], _dims(trials[0].data))
-    seed_all(trials[0].seed, "trial")
-    if len(trials) > 1:
-        return list(procedure.run_together(trials))
-    return [procedure.run(trials[0])]
-
-
-def _dims(data: Any) -> dict[str, int]:
-    return dict(getattr(data, "dims", {}))
-
-
-def _data(planned: PlannedTrial, setting: Setting, loaded: dict[str, Any]) -> Any:
-    """What the dataset's callable returns, or returned before where it takes no seed."""
-    config = planned.config["data"]
-    if not config["class_path"]:
-        return None
-    given: dict[str, Any] = {"seed": planned.seed}
-    if planned.source:
-        given["root"] = setting.roots[planned.source]
-    key = json.dumps(config, sort_keys=True)
-    if key not in loaded:
-        seed_all(planned.seed, "data")
-        before = _generators()
-        data = build(config, given=given)
-        takes = inspect.signature(import_callable(config["class_path"])).parameters
-        if "seed" in takes or _generators() != before:
-            return data
-        loaded[key] = data
-    return loaded[key]
-
-
-def _generators() -> tuple[Any, ...]:
-    """States of the global random generators; they tell whether something was drawn."""
-    import numpy as np
-    import torch
-
-    numpy_state: Any = np.random.get_state(legacy=False)
-    keys, position = numpy_state["state"]["key"].tobytes(), numpy_state["state"]["pos"]
-    return random.getstate(), keys, position, torch.get_rng_state().numpy().tobytes()
-
-
-def _open(
-    desk: Desk,
-    setting: Setting,
-    report: Callable[[str, Progress], None] | None,
-    loaded: dict[str, Any],
-) -> Trial:
-    """Load the data and make the trial that the procedure gets."""
-    import torch
-
-    planned = desk.trial
-    data = _data(planned, setting, loaded)
-    dims = _dims(data)
-    curves = Curves(desk.folder / "curves.csv")
-
-    def publish(progress: Progress) -> None:
-        if report is not None:
-            curves.add(progress)
-            report(planned.id, progress)
-
-    def keep(model: nn.Module) -> None:
-        weights.write(planned, dims, model)
-
-    return Trial(
-        seed=planned.seed,
-        data=data,
-        model=lambda: build(planned.config["model"], dims),
-        device=torch.device(desk.accelerator),
-        workdir=desk.folder,
-        accelerator=desk.accelerator,
-        report=publish,
-        checkpoints=desk.checkpoints,
-        config={**planned.config, "procedure": _with_defaults(planned.config["procedure"])},
-        parts=desk.parts(setting),
-        keep=keep if planned.keep and report else lambda model: None,
-    )
-
-
-def _with_defaults(procedure: dict[str, Any]) -> dict[str, Any]:
-    """With ``None`` for arguments that the spec leaves at their defaults."""
-    given = procedure.get("init_args", {})
-    names = parameters(import_callable(procedure["class_path"]))
-    return {**procedure, "init_args": {**dict.fromkeys(names), **given}}
 
 
 def refuse_non_finite(outcome: Outcome) -> None:

@@ -101,7 +101,7 @@ def _measure(
     by_threads: dict[int, list[PlannedTrial]] = defaultdict(list)
     for trial, record in pairs:
         by_threads[int(record.provenance.hardware.get("threads", 1))].append(trial)
-    sources = {trial.source for trial, _ in pairs if trial.source}
+    sources = {entry for trial, _ in pairs for entry in trial.sources.values()}
     roots = {name: data.resolve(name, fetch_missing=True) for name in sources}
     commit, dirty = provenance.checkout()
     found: dict[str, Record] = {}

@@ -106,8 +106,8 @@ class Boards:
 def same_data(paper: Paper, dataset: str) -> tuple[str, str]:
     """What makes two papers' data sets the same one, and its label."""
     spec = paper.datasets[dataset]
-    if spec.source:
-        return f"source {spec.source}", spec.label
+    if source := spec.entries.get("root"):
+        return f"source {source}", spec.label
     path = spec.class_path or ""
     if path and not path.startswith("experiments."):
         arguments = json.dumps(spec.init_args, sort_keys=True)

@@ -37,8 +37,10 @@ class Dataset(Strict):
     """One data set (or theoretical setting) on which variants are run.
 
     ``class_path`` names a callable that returns :class:`harness.loading.splits.Splits` (or any
-    object with ``dims``). It gets ``root`` (the folder of ``source``) and ``seed`` when its
-    signature has parameters of these names. Without ``class_path`` the procedure needs no data.
+    object with ``dims``). It gets ``root`` (the folder of the catalogue's entry ``source``) and
+    ``seed`` when its signature has parameters of these names. Without ``class_path`` the procedure
+    needs no data. ``sources`` are further entries by the parameter that takes the folder, of the
+    callable or of a model (its trained weights).
     ``test_over_train`` is the ratio of their numbers of examples where folds (or, without folds,
     seeds) are different splits of the same examples: their training sets overlap, and intervals
     are those of the corrected resampled t-test.
@@ -48,10 +50,24 @@ class Dataset(Strict):
     class_path: str | None = None
     init_args: dict[str, Any] = {}
     source: str | None = None
+    sources: dict[str, str] = {}
     evidence: Literal["paper", "stand-in"] = "paper"
     stands_in_for: list[Key] = []
     folds: dict[str, list[Any]] = Field(default={}, max_length=1)
     test_over_train: float | None = Field(default=None, gt=0)
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """Entries of the data catalogue by the parameter that takes their folder."""
+        return ({"root": self.source} if self.source else {}) | self.sources
+
+    @model_validator(mode="after")
+    def _one_root(self) -> Dataset:
+        if self.source and "root" in self.sources:
+            raise ValueError("source is the one for root: give source, or sources with root")
+        if "seed" in self.sources:
+            raise ValueError("seed is the trial's seed, no folder")
+        return self
 
     @model_validator(mode="after")
     def _stand_in_names_what_it_replaces(self) -> Dataset:

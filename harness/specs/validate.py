@@ -5,6 +5,7 @@ Every problem names file and line, says what is wrong and, where it can, what wo
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -79,10 +80,10 @@ class _Checks:
             for other in dataset.stands_in_for:
                 if other not in known:
                     yield self._unknown([*where, "stands_in_for"], "dataset", other, known)
-            if dataset.source and dataset.source not in public:
-                yield self._unknown(
-                    [*where, "source"], "entry in the data catalogue", dataset.source, public
-                )
+            for name, entry in dataset.entries.items():
+                if entry not in public:
+                    at: Where = [*where, "sources", name] if name in dataset.sources else where
+                    yield self._unknown(at, "entry in the data catalogue", entry, public)
 
     def _variant_names(self) -> Iterator[Problem]:
         variants, datasets = list(self.paper.variants), list(self.paper.datasets)
@@ -157,6 +158,7 @@ class _Checks:
         produced: dict[str, set[str]] = {}
         checked: set[str] = set()
         unknown: set[str] = set()  # variants whose procedure is wrong, which is said already
+        taken: dict[str, set[str]] = {}
         for tier_name, tier in self.paper.tiers.items():
             for dataset in {name for slot in plan.slots(tier) for name in slot}:
                 for variant in plan.variants_on(self.paper, tier, dataset):
@@ -169,6 +171,8 @@ class _Checks:
                     names = _produces(config)
                     unknown |= {variant} if names is None else set()
                     produced.setdefault(variant, set()).update(names or ())
+                    taken.setdefault(dataset, set()).update(_taken(config))
+        yield from self._untaken(taken)
         yield from self._unproduced(produced, unknown)
         if self.missing:
             yield self._unchecked()
@@ -197,14 +201,15 @@ class _Checks:
         config: dict[str, Any],
         checked: set[str],
     ) -> Iterator[Problem]:
+        folders = frozenset(self.paper.datasets[dataset].entries)
         for part, given in (
             ("procedure", frozenset[str]()),
-            ("model", frozenset()),
-            ("data", GIVEN),
+            ("model", folders - {"root"}),
+            ("data", GIVEN | folders),
         ):
             if not config[part] or not config[part].get("class_path"):
                 continue
-            key = json.dumps(config[part], sort_keys=True)
+            key = json.dumps([config[part], sorted(given)], sort_keys=True)
             if key in checked:
                 continue
             checked.add(key)
@@ -232,7 +237,7 @@ class _Checks:
                 _refuse_contradictions(config)
             if part == "data":
                 names = parameters(import_callable(config["class_path"]))
-                if "root" in names and not self.paper.datasets[dataset].source:
+                if "root" in names and "root" not in self.paper.datasets[dataset].entries:
                     return "takes root: name the catalogue's entry as source"
         except MissingPackage as error:
             if not self.paper.extras:
@@ -241,6 +246,14 @@ class _Checks:
         except BuildError as error:
             return str(error)
         return None
+
+    def _untaken(self, taken: dict[str, set[str]]) -> Iterator[Problem]:
+        """Entries of the data catalogue for parameters that nothing has."""
+        for dataset, names in taken.items():
+            for name in self.paper.datasets[dataset].sources:
+                if name not in names:
+                    message = f"neither class_path nor a model takes {name!r}"
+                    yield self._problem(["datasets", dataset, "sources", name], message)
 
     def _unproduced(self, produced: dict[str, set[str]], unknown: set[str]) -> Iterator[Problem]:
         """Claims about metrics that a variant's procedure does not report."""
@@ -281,6 +294,14 @@ def _refuse_contradictions(config: dict[str, Any]) -> None:
     refused = getattr(import_callable(config["class_path"]), "refused", None)
     for problem in refused(config.get("init_args", {})) if refused else ():
         raise BuildError(f"{config['class_path']}: {problem}")
+
+
+def _taken(config: dict[str, Any]) -> set[str]:
+    """Parameters of the data's callable and of the model."""
+    paths = [part["class_path"] for part in (config["data"], config["model"]) if part]
+    with contextlib.suppress(BuildError):  # said already
+        return {name for path in paths if path for name in parameters(import_callable(path))}
+    return set()
 
 
 def _produces(config: dict[str, Any]) -> set[str] | None:

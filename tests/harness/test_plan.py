@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from harness import fingerprint, paths, plan
@@ -125,3 +127,65 @@ def test_unknown_names_are_named_with_those_that_exist(project) -> None:
         plan.plan(spec, "gpu", ["theory"])
     with pytest.raises(plan.PlanError, match="no variant 'goood'"):
         plan.plan(spec, "smoke", ["theory"], variants=["goood"])
+
+
+def _code() -> str:
+    return plan.plan(catalog.load("toy"), "smoke", ["theory"])[0].code
+
+
+def test_files_beside_the_code_count_and_what_says_things_does_not(project) -> None:
+    folder = project / "experiments" / "toy"
+    first = _code()
+    (folder / "README.md").write_text("explained")
+    (folder / ".hidden").write_text("x")
+    (folder / "spec.yaml").write_text((folder / "spec.yaml").read_text() + "# a remark\n")
+    assert _code() == first
+    (folder / "tables").mkdir()
+    (folder / "tables" / "settings.json").write_text("{}")
+    second = _code()
+    assert second != first
+    (folder / "tables" / "settings.json").write_text('{"a": 1}')
+    assert _code() not in (first, second)
+
+
+def test_where_there_is_git_only_files_that_it_tracks_count(project) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(project), *words], check=True, capture_output=True)  # noqa: S607
+
+    first = _code()
+    git("init", "-q")
+    git("add", "experiments")
+    settings = project / "experiments" / "toy" / "settings.json"
+    settings.write_text("{}")
+    assert _code() == first
+    git("add", "experiments")
+    assert _code() != first
+
+
+def test_names_of_packages_are_exact() -> None:
+    within = fingerprint._within
+    assert within("harness.loading", fingerprint.FOLLOWED)
+    assert within("harness.loading.splits", fingerprint.FOLLOWED)
+    assert not within("harness.loadings", fingerprint.FOLLOWED)
+    assert not within("harness.procedures.baselines", fingerprint.NOT_FOLLOWED)
+    found = fingerprint.reachable({"harness.procedures.fit"})
+    assert "harness.loading" in found, "importing a module runs its package"
+    assert "harness.procedures.base" not in found
+
+
+def test_what_decides_seeding_is_followed(project) -> None:
+    found = fingerprint.reachable(fingerprint.ALWAYS)
+    assert found >= {"harness.opening", "harness.specs.build", "harness.seeding"}
+
+
+def test_several_sources_name_a_trial_and_one_root_as_before(project, edit_spec) -> None:
+    def ids() -> dict[str, str]:
+        trials = plan.plan(catalog.load("toy"), "cpu", ["real"], seeds=1, variants=["net"])
+        return {t.data: t.id for t in trials}
+
+    before = ids()
+    edit_spec(lambda spec: spec["datasets"]["real"].update(source=None, sources={"root": "mnist"}))
+    assert ids() == before
+    with_more = {"root": "mnist", "weights": "digits-weights"}
+    assert plan._joined(with_more) != plan._joined(with_more | {"weights": "others"}) != ""
+    assert plan._joined({"a": "", "b": ""}) == "" and plan._joined({"root": "x"}) == "x"
