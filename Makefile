@@ -32,7 +32,7 @@ $(VENV)/.installed-%: $(call stamp,)
 .PHONY: help setup reproduce test portability lint validate list status leaderboard nightly verify chaos benchmark audit
 
 help: ## Show this help
-	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n|auto] [ENGINE=local|ray]"
+	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n|m:n|auto] [ENGINE=local|ray]"
 	@echo "               [FORCE=1] [TIMEOUT=factor] [THREADS=n] [BUDGET=30m]"
 	@echo "               [WANDB_MODE=online] [HARNESS_DATA=folder]"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

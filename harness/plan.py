@@ -112,7 +112,7 @@ def plan(
     paper: Paper,
     tier_name: str,
     datasets: Iterable[str],
-    seeds: int | None = None,
+    seeds: int | range | None = None,
     variants: Sequence[str] | None = None,
 ) -> list[PlannedTrial]:
     """All trials of a tier on the given datasets, seed by seed, so that a run that is stopped
@@ -121,6 +121,9 @@ def plan(
     Args:
         seeds: instead of the tier's number of seeds.
         variants: patterns; only these.
+
+    Raises:
+        PlanError: an unknown tier or variant, or more seeds than the data have splits.
     """
     tier = tier_of(paper, tier_name)
     _check_patterns(paper, variants)
@@ -130,6 +133,7 @@ def plan(
         for variant in variants_on(paper, tier, dataset):
             if variants is None or matches(list(variants), variant):
                 resolved = settings(paper, tier_name, variant, dataset)
+                _check_splits(paper, dataset, resolved.seed_range(seeds))
                 for fold in folds(paper, dataset):
                     cell = (paper, tier_name, variant, dataset, fold)
                     first = make_trial(*cell, 0, resolved, code_of)
@@ -142,6 +146,15 @@ def _check_patterns(paper: Paper, variants: Sequence[str] | None) -> None:
         if not any(matches(pattern, name) for name in paper.variants):
             names = ", ".join(paper.variants)
             raise PlanError(f"{paper.key} has no variant {pattern!r}; it has {names}")
+
+
+def _check_splits(paper: Paper, dataset: str, seeds: range) -> None:
+    splits = paper.datasets[dataset].splits
+    if splits is not None and seeds.stop > splits:
+        raise PlanError(
+            f"{dataset} has {splits} splits, one for each seed from 0 to {splits - 1}: "
+            f"seed {seeds.stop - 1} would be one of them again"
+        )
 
 
 def folds(paper: Paper, dataset: str) -> list[dict[str, Any]]:

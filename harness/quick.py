@@ -35,6 +35,9 @@ def reasons(request: Request, paper: Paper, chosen: Collection[str]) -> dict[str
     if isinstance(request.seeds, int) and request.seeds < (most := _most_seeds(paper, request)):
         called = f"{request.seeds}-seed{'' if request.seeds == 1 else 's'}"
         found[called] = f"{request.seeds} of {most} seeds"
+    if isinstance(request.seeds, range):
+        first, last = request.seeds.start, request.seeds.stop - 1
+        found[f"seeds-{first}-{last}"] = f"seeds {first} to {last} alone"
     if some := _subset(request, paper, chosen):
         found["-".join(("only", *some))] = f"only {', '.join(some)}"
     if missing := _measured_but_missing(paper, request.tier, set(chosen)):

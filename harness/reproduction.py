@@ -113,7 +113,7 @@ def reproduce(
     tier: str = "cpu",
     *,
     jobs: int | None = None,
-    seeds: int | Literal["auto"] | None = None,
+    seeds: int | range | Literal["auto"] | None = None,
     variants: Sequence[str] | str | None = None,
     force: bool = False,
     engine: EngineName = "local",
@@ -157,11 +157,14 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
             shutil.rmtree(paths.parts(paper.key), ignore_errors=True)
         failed = _execute(request, paper, trials, todo, chosen, store, observers) if todo else []
         ran = len(todo)
-        if not isinstance(request.seeds, int):
+        if not isinstance(request.seeds, (int, range)):
             for later in _until_decided(request, paper, list(chosen), store, observers):
                 failed += _execute(request, paper, later, later, chosen, store, observers)
                 ran += len(later)
         records = store.records(paper.key, request.tier)
+    if isinstance(request.seeds, range):  # or a single one, of what no seed changes
+        asked = {trial.id for trial in trials}
+        records = [record for record in records if record.trial in asked]
     verdicts = judge(paper, request.tier, records, list(chosen))
     used = list(chosen)
     return Reproduction(
@@ -180,7 +183,7 @@ def _planned(paper: Paper, request: Request, datasets: Sequence[str]) -> list[Pl
             f"{paper.key} has a fixed number of seeds at tier {request.tier}: "
             "seeds: {start: 5, most: 40} in its spec adds seeds until claims are decided"
         )
-    if isinstance(request.seeds, int):
+    if isinstance(request.seeds, (int, range)):
         found = plan.plan(paper, request.tier, datasets, request.seeds, request.variants)
     else:
         found = rounds.planned(paper, request.tier, datasets, request.variants)

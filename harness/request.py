@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -17,8 +18,8 @@ class Request:
 
     Attributes:
         jobs: workers at a time; default as many as the processors allow.
-        seeds: instead of the tier's number; ``auto``: until claims are decided, where the tier
-            has a schedule.
+        seeds: instead of the tier's number; a range: these; ``auto``: until claims are decided,
+            where the tier has a schedule.
         variants: patterns; only these.
         force: run also what is fresh.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -34,7 +35,7 @@ class Request:
     key: str
     tier: str = "cpu"
     jobs: int | None = None
-    seeds: int | Literal["auto"] | None = None
+    seeds: int | range | Literal["auto"] | None = None
     variants: Sequence[str] | str | None = None
     force: bool = False
     engine: EngineName = "local"
@@ -47,10 +48,12 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("jobs", "seeds", "threads"):
             value = getattr(self, name)
-            if name == "seeds" and value == "auto":
+            if name == "seeds" and (value == "auto" or isinstance(value, range)):
                 continue
             if value is not None and (type(value) is not int or value < 1):
                 raise PlanError(f"{name} must be a whole number from 1; got {value!r}")
+        if isinstance(self.seeds, range) and not (self.seeds.start >= 0 and len(self.seeds) > 0):
+            raise PlanError(f"a range of seeds begins at 0 or above and has some; got {self.seeds}")
         if self.engine not in get_args(EngineName):
             known = " and ".join(get_args(EngineName))
             raise PlanError(f"there is no engine {self.engine!r}; there are {known}")
@@ -72,14 +75,16 @@ class Request:
         return "-".join(words.get(name, "{}").format(v) for name, v in self.fabric.items())
 
 
-def seeds_asked(text: str) -> int | Literal["auto"]:
-    """Seeds as the command line gives them.
+def seeds_asked(text: str) -> int | range | Literal["auto"]:
+    """Seeds as the command line gives them: ``10``, ``100:110`` (without the last) or ``auto``.
 
     Raises:
-        PlanError: neither a number nor ``auto``.
+        PlanError: none of these.
     """
     if text == "auto":
         return "auto"
-    if not text.isdecimal():
-        raise PlanError(f"seeds are a whole number from 1, or auto; got {text!r}")
+    if match := re.fullmatch(r"(\d{1,9}):(\d{1,9})", text, re.ASCII):
+        return range(int(match[1]), int(match[2]))
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise PlanError(f"seeds are a whole number from 1, a range 100:110, or auto; got {text!r}")
     return int(text)

@@ -42,10 +42,12 @@ class Settings:
     deterministic: bool = False
     schedule: Schedule | None = None
 
-    def seed_range(self, wanted: int | None) -> range:
+    def seed_range(self, wanted: int | range | None) -> range:
         """The seeds to run: those asked for, else the tier's; a single one suffices if nothing
         depends on it."""
-        return range(1 if self.deterministic else wanted or self.seeds)
+        if self.deterministic:
+            return range(1)
+        return wanted if isinstance(wanted, range) else range(wanted or self.seeds)
 
 
 def merge(base: Any, over: Any) -> Any:

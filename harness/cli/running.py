@@ -27,7 +27,8 @@ def run(
     tier: TierName = "cpu",
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Workers.")] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Instead of the tier's; auto: until claims are decided.")
+        str | None,
+        typer.Option(help="Instead of the tier's; 100:110 these; auto: until claims are decided."),
     ] = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only these (patterns).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of each worker.")] = None,

@@ -169,7 +169,7 @@ def digits(value: float | None) -> str:
 
 def describe_quantity(quantity: Quantity) -> str:
     """The quantity as a short formula."""
-    names = [o.variant + (f" ({o.metric})" if o.metric else "") for o in quantity.operands]
+    names = [str(operand) for operand in quantity.operands]
     sign = {"difference": " − ", "ratio": " / ", "relative_change": " relative to "}
     over = _over_seeds(quantity.over_seeds)
     prefix = "" if over == "mean" else f"{over} "

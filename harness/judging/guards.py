@@ -7,6 +7,7 @@ is destroyed or the idea is missing, and whether both sides of a difference are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from harness.judging.criteria import digits, k_of_n, met, no_effect, place_of
 from harness.judging.effects import Proportion, removed
@@ -21,7 +22,7 @@ from harness.judging.quantities import (
 from harness.judging.rounding import INTERVAL_DIGITS, figure, half_width
 from harness.judging.statistics import Estimate, clopper_pearson, estimate
 from harness.records import Measured
-from harness.specs.claims import Claim, Difference, Quantity, Share
+from harness.specs.claims import Claim, Difference, Operand, Quantity, Share
 from harness.specs.schema import Paper
 from harness.specs.types import Evidence
 
@@ -63,9 +64,16 @@ def in_place(quantity: Quantity, variant: str) -> Quantity:
     swapped = {}
     for name in ("of", "from_", "to"):
         operand = getattr(quantity, name, None)
-        if operand is not None and operand.variant == quantity.of.variant:
-            swapped[name] = operand.model_copy(update={"variant": variant})
+        if operand is not None:
+            swapped[name] = _swapped(operand, quantity.of.variants, variant)
     return quantity.model_copy(update=swapped)
+
+
+def _swapped(operand: Operand, those: list[str], variant: str) -> Operand:
+    change: dict[str, Any] = {"minus": operand.minus and _swapped(operand.minus, those, variant)}
+    if operand.variants == those:
+        change |= {"variant": variant, "best_of": [], "by": ""}
+    return operand.model_copy(update=change)
 
 
 def control(scene: Scene, measured: Estimate, unit: str) -> Controlled | None:
@@ -148,16 +156,12 @@ def _distance(scene: Scene, unit: str) -> tuple[bool | None, str]:
     control, quantity = scene.claim.control, scene.quantity
     assert control is not None
     metric = control.metric or quantity.of.metric or quantity.metric
-    gap = Difference.model_validate(
-        {
-            "difference": metric,
-            "of": {"variant": quantity.of.variant, "on": quantity.of.on},
-            "from": {"variant": control.variant, "on": quantity.of.on},
-            "on": quantity.on,
-        }
-    )
+    place = None if control.metric else quantity.operands[0].at
+    own = quantity.of.model_copy(update={"metric": None, "at": place, "minus": None})
+    there = Operand(variant=control.variant, on=quantity.of.on, at=place)
+    gap = {"difference": metric, "of": own, "from": there, "on": quantity.on}
     try:
-        found = scene.measure(gap)
+        found = scene.measure(Difference.model_validate(gap))
     except Unmeasured as missing:
         return False, f"the control was not measured: {missing}"
     shown = _gap_in_words(control.variant, found, unit)
@@ -247,6 +251,8 @@ def operand_that_misses(scene: Scene, paper: Paper, measured: Estimate, evidence
     if scene.quantity.kind not in COMPARISONS:
         return ""
     for operand in scene.quantity.operands:
+        if operand.at is not None:  # figures of claims are those of whole metrics
+            continue
         metric = operand.metric or scene.quantity.metric
         for dataset in scene.datasets:
             place = operand.on or dataset

@@ -97,7 +97,8 @@ def _measurement(claim: Claim, rows: Sequence[Verdict]) -> str:
     if quantity is None or all(row.measured is None for row in rows):
         return ""
     sides = {
-        f"{o.variant} {o.metric or quantity.metric} {o.on or ''}".strip() for o in quantity.operands
+        " ".join(filter(None, (str(o), "" if o.metric else quantity.metric, o.on)))
+        for o in quantity.operands
     }
     where = sorted({row.dataset for row in rows})
     return f"{rows[0].paper}, {rows[0].tier}: {', '.join(sorted(sides))} on {', '.join(where)}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from harness.specs.types import Key, Strict
+from harness.specs.types import KEY, Key, Strict
 
 
 class Reported(Strict):
@@ -62,16 +62,57 @@ class Source(Strict):
         return self
 
 
-class Operand(Strict):
-    """A variant, with the metric and dataset where they differ from the quantity's."""
-
-    variant: Key
-    metric: str | None = None
-    on: Key | None = None
-
-
 def _as_operand(value: Any) -> Any:
     return {"variant": value} if isinstance(value, str) else value
+
+
+class Operand(Strict):
+    """A variant, with the metric and dataset where they differ from the quantity's.
+
+    ``at`` picks one value of a series. In place of a variant, ``best_of`` several: of each seed
+    that which is best ``by`` another metric, measured on validation data. ``minus`` takes another
+    operand off, for differences of differences.
+    """
+
+    variant: Annotated[str, Field(pattern=KEY)] = ""
+    metric: str | None = None
+    on: Key | None = None
+    at: float | None = None
+    best_of: list[Key] = []
+    by: str = ""
+    minus: Annotated[
+        Operand | None, BeforeValidator(_as_operand, json_schema_input_type=str | dict[str, Any])
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_or_a_choice(self) -> Operand:
+        if bool(self.variant) == bool(self.best_of):
+            raise ValueError("give a variant, or best_of: [variants] with by: a validation metric")
+        if bool(self.best_of) != bool(self.by) or len(self.best_of) == 1:
+            raise ValueError("best_of: [two variants or more] and by: a validation metric")
+        if self.minus is not None and self.minus.minus is not None:
+            raise ValueError("minus takes one operand off, not two")
+        return self
+
+    @property
+    def variants(self) -> list[str]:
+        """The variant, or those that it is chosen from."""
+        return self.best_of or [self.variant]
+
+    @property
+    def parts(self) -> list[Operand]:
+        """This operand and what is taken off it."""
+        return [self] if self.minus is None else [self, self.minus]
+
+    def cells(self, dataset: str) -> list[tuple[str, str]]:
+        """The variants that it is computed from, each with its data set."""
+        return [(v, part.on or dataset) for part in self.parts for v in part.variants]
+
+    def __str__(self) -> str:
+        name = self.variant or f"best of {', '.join(self.best_of)} by {self.by}"
+        name += f" ({self.metric})" if self.metric else ""
+        name += f" at {self.at:g}" if self.at is not None else ""
+        return name if self.minus is None else f"({name} − {self.minus})"
 
 
 VariantRef = Annotated[
@@ -105,6 +146,12 @@ class Extreme(Strict):
         return self
 
 
+def _placed(operand: Operand, at: float) -> Operand:
+    minus = operand.minus and _placed(operand.minus, at)
+    own = at if operand.at is None else operand.at
+    return operand.model_copy(update={"at": own, "minus": minus})
+
+
 OverSeeds = Literal["mean", "median", "best", "worst"] | Share | Extreme
 
 
@@ -113,7 +160,12 @@ class _Quantity(Strict):
     on: list[Key] | Key
     across: Literal["each", "mean"] = "each"
     over_seeds: OverSeeds = "mean"
+    at: float | None = None
     kind: ClassVar[str]
+
+    def _with_at(self, *operands: Operand) -> list[Operand]:
+        """Operands that have the quantity's place in a series where they name none."""
+        return [o if self.at is None else _placed(o, self.at) for o in operands]
 
     @property
     def metric(self) -> str:
@@ -125,7 +177,7 @@ class _Quantity(Strict):
 
     @property
     def operands(self) -> list[Operand]:
-        return [self.of]
+        return self._with_at(self.of)
 
 
 class Value(_Quantity):
@@ -144,7 +196,7 @@ class Difference(_Quantity):
 
     @property
     def operands(self) -> list[Operand]:
-        return [self.of, self.from_]
+        return self._with_at(self.of, self.from_)
 
 
 class Ratio(_Quantity):
@@ -156,7 +208,7 @@ class Ratio(_Quantity):
 
     @property
     def operands(self) -> list[Operand]:
-        return [self.of, self.to]
+        return self._with_at(self.of, self.to)
 
 
 class RelativeChange(_Quantity):
@@ -168,13 +220,14 @@ class RelativeChange(_Quantity):
 
     @property
     def operands(self) -> list[Operand]:
-        return [self.of, self.from_]
+        return self._with_at(self.of, self.from_)
 
 
 class Slope(_Quantity):
     """Least-squares slope of a series over its swept variable; ``log-log`` fits an exponent."""
 
     slope: str
+    at: None = None
     axes: Literal["linear", "log-log", "log-x", "log-y"] = "log-log"
     kind: ClassVar[str] = "slope"
 
@@ -183,6 +236,7 @@ class Monotonic(_Quantity):
     """Spearman rank correlation of a series with its swept variable: +1 always rises, −1 falls."""
 
     monotonic: str
+    at: None = None
     kind: ClassVar[str] = "monotonic"
 
 

@@ -43,7 +43,8 @@ class Dataset(Strict):
     callable or of a model (its trained weights).
     ``test_over_train`` is the ratio of their numbers of examples where folds (or, without folds,
     seeds) are different splits of the same examples: their training sets overlap, and intervals
-    are those of the corrected resampled t-test.
+    are those of the corrected resampled t-test. ``splits`` is how many there are where the seed
+    chooses one: more seeds are refused, for they would be measured twice.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Dataset(Strict):
     evidence: Literal["paper", "stand-in"] = "paper"
     stands_in_for: list[Key] = []
     folds: dict[str, list[Any]] = Field(default={}, max_length=1)
+    splits: int | None = Field(default=None, ge=1)
     test_over_train: float | None = Field(default=None, gt=0)
 
     @property

@@ -132,10 +132,11 @@ class _Checks:
         variants, datasets = list(self.paper.variants), list(self.paper.datasets)
         if claim.quantity is not None:
             quantity = claim.quantity
-            for operand in quantity.operands:
-                if operand.variant not in variants:
-                    yield self._unknown([*where, "quantity"], "variant", operand.variant, variants)
-            for name in [*quantity.datasets, *(o.on for o in quantity.operands if o.on)]:
+            parts = [part for operand in quantity.operands for part in operand.parts]
+            for name in (variant for part in parts for variant in part.variants):
+                if name not in variants:
+                    yield self._unknown([*where, "quantity"], "variant", name, variants)
+            for name in [*quantity.datasets, *(part.on for part in parts if part.on)]:
                 if name not in datasets:
                     yield self._unknown([*where, "quantity", "on"], "dataset", name, datasets)
                 elif self.paper.datasets[name].evidence == "stand-in":
@@ -145,6 +146,10 @@ class _Checks:
                 if metric not in self.paper.metrics:
                     known = list(self.paper.metrics)
                     yield self._unknown([*where, "quantity"], "metric", metric, known)
+            for metric in dict.fromkeys(part.by for part in parts if part.by):
+                if metric in self.paper.metrics and not self.paper.metrics[metric].better:
+                    message = f"metric {metric} says not what is better: nothing is best by it"
+                    yield self._problem([*where, "quantity"], message)
         if claim.control and claim.control.variant not in variants:
             yield self._unknown([*where, "control"], "variant", claim.control.variant, variants)
         for name in claim.null:
@@ -162,7 +167,9 @@ class _Checks:
         for tier_name, tier in self.paper.tiers.items():
             for dataset in {name for slot in plan.slots(tier) for name in slot}:
                 for variant in plan.variants_on(self.paper, tier, dataset):
-                    config = plan.settings(self.paper, tier_name, variant, dataset).config
+                    settings = plan.settings(self.paper, tier_name, variant, dataset)
+                    yield from self._too_many_seeds(tier_name, dataset, settings)
+                    config = settings.config
                     fold = plan.folds(self.paper, dataset)[0]
                     config = plan.merge(config, {"data": {"init_args": fold}})
                     in_tier = self._only_in_tier(config, variant)
@@ -176,6 +183,15 @@ class _Checks:
         yield from self._unproduced(produced, unknown)
         if self.missing:
             yield self._unchecked()
+
+    def _too_many_seeds(
+        self, tier: str, dataset: str, settings: plan.Settings
+    ) -> Iterator[Problem]:
+        most = settings.schedule.most if settings.schedule else len(settings.seed_range(None))
+        splits = self.paper.datasets[dataset].splits
+        if splits is not None and most > splits:
+            message = f"{most} seeds, and {dataset} has {splits} splits"
+            yield self._problem(["tiers", tier, "seeds"], message)
 
     def _unchecked(self) -> Problem:
         """One sentence in place of all that follows from packages that are not installed."""
@@ -260,13 +276,11 @@ class _Checks:
         for index, claim in enumerate(self.paper.claims):
             if claim.quantity is None:
                 continue
-            pairs = [
-                (o.variant, o.metric or claim.quantity.metric) for o in claim.quantity.operands
-            ]
+            own = claim.quantity.of.metric or claim.quantity.metric
+            pairs = list(_needed(claim.quantity))
             if claim.control:
-                metric = claim.control.metric or pairs[0][1]
-                pairs.append((claim.control.variant, metric))
-            pairs += [(variant, pairs[0][1]) for variant in claim.null]
+                pairs.append((claim.control.variant, claim.control.metric or own))
+            pairs += [(variant, own) for variant in claim.null]
             for variant, metric in pairs:
                 if variant not in produced:
                     yield self._problem(["claims", index], f"no tier runs {variant!r}")
@@ -280,7 +294,17 @@ def _metrics_of(claim: Claim) -> set[str]:
     quantity = claim.quantity
     if not isinstance(quantity, _Quantity):
         return set()
-    return {o.metric or quantity.metric for o in quantity.operands}
+    return {metric for _, metric in _needed(quantity)}
+
+
+def _needed(quantity: _Quantity) -> Iterator[tuple[str, str]]:
+    """Variants with the metrics that a quantity is computed from."""
+    for operand in quantity.operands:
+        for part in operand.parts:
+            for variant in part.variants:
+                yield variant, part.metric or quantity.metric
+                if part.by:
+                    yield variant, part.by
 
 
 def _refuse_no_procedure(class_path: str) -> None:
