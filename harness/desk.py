@@ -120,7 +120,8 @@ class Desk:
     def clear(self) -> None:
         """Remove checkpoints, also those that a procedure wrote by itself."""
         self.checkpoints.clear()
-        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+        for name in ("parts", "lightning"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in self.folder.glob("*.ckpt"):
             path.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import paths, provenance
+from harness.specs.packages import home
 
 FOLLOWED = (
     "experiments",
@@ -53,12 +54,16 @@ _CODE = str(Path(__file__).resolve().parents[1])
 _METHOD = f"{sys.version} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
 
 
-def code_fingerprint(class_paths: Iterable[str]) -> str:
-    """Hash of everything that the named classes run, 16 hex digits."""
+def code_fingerprint(class_paths: Iterable[str], packages: tuple[str, ...] = ()) -> str:
+    """Hash of everything that the named classes run, 16 hex digits.
+
+    Args:
+        packages: the paper's own, which are followed like its folder.
+    """
     digest = hashlib.sha256()
-    modules = reachable({*ALWAYS, *(path.rpartition(".")[0] for path in class_paths)})
+    modules = reachable({*ALWAYS, *(path.rpartition(".")[0] for path in class_paths)}, packages)
     for module in sorted(modules):
-        digest.update(f"{module} {_module(module)[0]}\n".encode())
+        digest.update(f"{module} {_module(module, packages)[0]}\n".encode())
     folders = {module.split(".")[1] for module in modules if module.startswith(f"{PAPERS}.")}
     for name, content in (pair for folder in sorted(folders) for pair in _beside(folder)):
         digest.update(f"{name} {content}\n".encode())
@@ -79,17 +84,17 @@ def _content(path: str, changed: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def reachable(start: Iterable[str]) -> set[str]:
+def reachable(start: Iterable[str], packages: tuple[str, ...] = ()) -> set[str]:
     """The followed modules that these import, directly or not, themselves included."""
     seen: set[str] = set()
-    todo = [name for name in start if _source(name)]
+    todo = [name for name in start if _source(name, packages)]
     while todo:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo += [other for other in _module(name)[1] if other not in seen]
+            todo += [other for other in _module(name, packages)[1] if other not in seen]
             package = name.rpartition(".")[0]  # importing a module runs that, too
-            todo += [package] if _source(package) else []
+            todo += [package] if _source(package, packages) else []
     return seen
 
 
@@ -97,11 +102,13 @@ def _within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _source(module: str) -> str | None:
+def _source(module: str, packages: tuple[str, ...]) -> str | None:
     """The file of a followed module, if it is one."""
-    if not _within(module, FOLLOWED) or _within(module, NOT_FOLLOWED):
+    top = module.partition(".")[0]
+    own = home(top) if top in packages else None
+    if not (own or _within(module, FOLLOWED)) or _within(module, NOT_FOLLOWED):
         return None
-    for root in dict.fromkeys((str(paths.root()), _CODE)):
+    for root in [str(own)] if own else dict.fromkeys((str(paths.root()), _CODE)):
         stem = os.path.join(root, *module.split("."))
         for path in (f"{stem}.py", os.path.join(stem, "__init__.py")):
             if os.path.isfile(path):
@@ -109,33 +116,35 @@ def _source(module: str) -> str | None:
     return None
 
 
-def _module(name: str) -> tuple[str, list[str]]:
+def _module(name: str, packages: tuple[str, ...]) -> tuple[str, list[str]]:
     """Hash of a module's code, and the followed modules it imports."""
-    path = _source(name)
-    return ("", []) if path is None else _parsed(name, path, os.stat(path).st_mtime_ns)
+    path = _source(name, packages)
+    return ("", []) if path is None else _parsed(name, path, os.stat(path).st_mtime_ns, packages)
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(name: str, path: str, changed: int) -> tuple[str, list[str]]:
+def _parsed(name: str, path: str, changed: int, packages: tuple[str, ...]) -> tuple[str, list[str]]:
     with open(path, "rb") as file:
         text = file.read()
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-    content = hashlib.sha256(text + f"{package}\n{_METHOD}".encode()).hexdigest()
+    given = " ".join((package, *packages))
+    content = hashlib.sha256(text + f"{given}\n{_METHOD}".encode()).hexdigest()
     known = _remembered(paths.runs() / MEMORY)
     if content not in known:
-        known[content] = _parse(text, package)
+        known[content] = _parse(text, package, packages)
         _remember(paths.runs() / MEMORY, known)
     code, imports = known[content]
-    return code, [other for other in imports if _source(other)]
+    return code, [other for other in imports if _source(other, packages)]
 
 
-def _parse(text: bytes, package: str) -> tuple[str, list[str]]:
+def _parse(text: bytes, package: str, packages: tuple[str, ...]) -> tuple[str, list[str]]:
     """Hash of a file's code, and what it imports that may be among the followed modules."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
         return hashlib.sha256(text).hexdigest(), []
-    imports = sorted({name for name in _imports(tree, package) if _within(name, FOLLOWED)})
+    followed = (*FOLLOWED, *packages)
+    imports = sorted({name for name in _imports(tree, package) if _within(name, followed)})
     _drop_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness import weights
@@ -36,7 +36,8 @@ def outcomes(
 
 
 def _dims(data: Any) -> dict[str, int]:
-    return dict(getattr(data, "dims", {}))
+    dims = getattr(data, "dims", {})
+    return dict(dims) if isinstance(dims, Mapping) else {}  # data modules once had a tuple there
 
 
 def _data(planned: PlannedTrial, setting: Setting, loaded: dict[str, Any]) -> Any:

@@ -52,6 +52,7 @@ class PlannedTrial:
     limits: Limits
     contents: str = ""
     keep: bool = False
+    packages: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -171,7 +172,7 @@ def make_trial(
     fold: dict[str, Any],
     seed: int,
     resolved: Settings,
-    code_of: Callable[[frozenset[str]], str] = code_fingerprint,
+    code_of: Callable[[frozenset[str], tuple[str, ...]], str] = code_fingerprint,
 ) -> PlannedTrial:
     """Compute one trial's identity.
 
@@ -195,10 +196,11 @@ def make_trial(
         protocol=resolved.protocol,
         sources=sources,
         data=data,
-        code=code_of(frozenset(class_paths(config))),
+        code=code_of(frozenset(class_paths(config)), tuple(paper.packages)),
         limits=resolved.limits,
         contents=_joined({name: contents(entry) for name, entry in sources.items()}),
         keep="weights" in (paper.tiers[tier_name].keep, inherited(paper, variant).keep),
+        packages=tuple(paper.packages),
     )
 
 

@@ -224,7 +224,8 @@ def _try_flags(paper: Paper, request: Request) -> None:
     from harness.engines.local import ask
 
     classes = plan.procedures(paper, request.tier, request.variants)
-    problem = ask(ranks.problem, classes, request.accelerator, dict(request.fabric))
+    flags = (request.accelerator, dict(request.fabric))
+    problem = ask(ranks.problem, classes, *flags, paper.packages)
     if problem:
         raise plan.PlanError(str(problem))
 

@@ -17,7 +17,7 @@ from harness.plan import PlannedTrial
 from harness.privacy import scrub
 from harness.procedures.base import Outcome, Progress, Separately
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
-from harness.specs.build import import_callable
+from harness.specs.build import declaring, import_callable
 
 
 class NonFinite(ValueError):
@@ -44,6 +44,16 @@ def run_group(
         Stopped: a trial saved its state because ``stopping``; it has no record.
         OSError: a record could not be written.
     """
+    with declaring(group[0].packages):
+        yield from _run_group(group, setting, report, stopping)
+
+
+def _run_group(
+    group: Sequence[PlannedTrial],
+    setting: Setting,
+    report: Callable[[str, Progress], None],
+    stopping: Callable[[], bool],
+) -> Iterator[Record]:
     import torch
 
     torch.set_num_threads(setting.threads)

@@ -61,7 +61,8 @@ def load_model(record: Record) -> nn.Module:
     from safetensors import safe_open
     from safetensors.torch import load_model as load_into
 
-    from harness.specs.build import build
+    from harness.specs import catalog
+    from harness.specs.build import build, declaring
 
     file = path(record)
     again = f"`harness run {record.paper} --tier {record.tier} --variant {record.variant} --force`"
@@ -74,6 +75,7 @@ def load_model(record: Record) -> nn.Module:
         about = content.metadata() or {}
     if (about.get("trial"), about.get("code")) != (record.trial, record.provenance.code):
         raise NoWeights(f"the weights of {record.variant} are those of another run; {again}")
-    model: nn.Module = build(record.config["model"], json.loads(about["dims"]))
+    with declaring(catalog.load(record.paper).packages):
+        model: nn.Module = build(record.config["model"], json.loads(about["dims"]))
     load_into(model, file)
     return model.eval()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.engines.kernel import die_with_parent
@@ -30,13 +30,19 @@ def unmet(fabric: Mapping[str, Any]) -> str:
     return f"nodes that share a trial find each other by {', '.join(NEEDED)}: set these on each"
 
 
-def problem(procedures: Mapping[str, str], accelerator: str, fabric: Mapping[str, Any]) -> str:
+def problem(
+    procedures: Mapping[str, str],
+    accelerator: str,
+    fabric: Mapping[str, Any],
+    packages: Sequence[str] = (),
+) -> str:
     """What this machine, Lightning or a procedure has to say against these settings.
 
     Args:
         procedures: class path of each variant's procedure.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         fabric: arguments of Lightning's Fabric, which is built once.
+        packages: the paper's own.
 
     Returns:
         A sentence; empty if every trial can be begun so.
@@ -46,7 +52,7 @@ def problem(procedures: Mapping[str, str], accelerator: str, fabric: Mapping[str
     import torch
     from lightning.fabric import Fabric
 
-    from harness.specs.build import import_callable
+    from harness.specs.build import declaring, import_callable
 
     if accelerator != "auto":
         try:
@@ -54,7 +60,9 @@ def problem(procedures: Mapping[str, str], accelerator: str, fabric: Mapping[str
         except (RuntimeError, AssertionError) as error:
             return f"--accelerator {accelerator}: {str(error).splitlines()[0]}"
     for variant, class_path in procedures.items() if fabric else ():
-        if "fabric" not in inspect.signature(import_callable(class_path)).parameters:
+        with declaring(packages):
+            known = inspect.signature(import_callable(class_path)).parameters
+        if "fabric" not in known:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in fabric)
             return f"{class_path}, which runs {variant}, has no settings for {flags}"
     try:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from harness.plan import Limits, PlanError, PlannedTrial
 from harness.records import Failure, Record, RecordStore
 from harness.runner import failed
 from harness.specs.catalog import Problem
+from harness.specs.packages import home
 
 try:
     import ray
@@ -94,7 +95,8 @@ class RayEngine:
             Interrupted: the run was stopped and trials are left.
         """
         queue = Queue(alone_last(groups), self.store, self.setting.force, Locks())
-        with _connected() as mark:
+        packages = {name for group in groups for trial in group for name in trial.packages}
+        with _connected(packages) as mark:
             self.mailbox = _mailbox()
             try:
                 while self.tasks or (queue and not self.stopping):
@@ -185,8 +187,12 @@ class RayEngine:
 
 
 @contextlib.contextmanager
-def _connected() -> Iterator[Path]:
-    """Connect to the cluster with this checkout's code; yield the file that marks its folder."""
+def _connected(packages: Collection[str] = ()) -> Iterator[Path]:
+    """Connect to the cluster with this checkout's code; yield the file that marks its folder.
+
+    Args:
+        packages: of the papers' own, shipped as well; nodes have those that are not found here.
+    """
     mark = paths.runs() / f".shared-{uuid.uuid4().hex}"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -196,6 +202,9 @@ def _connected() -> Iterator[Path]:
         if not source.is_dir():  # a project folder of its own has no harness/
             source = Path(__file__).resolve().parents[2] / name
         shutil.copytree(source, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in packages:
+        if (folder := home(name)) is not None:
+            shutil.copytree(folder / name, code / name)
     try:
         ray.init(
             runtime_env={"working_dir": str(code)},

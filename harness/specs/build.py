@@ -9,12 +9,14 @@ stand in a spec. ``${data.<name>}`` stands for an integer that the dataset provi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,8 @@ LIBRARIES = (
     "torch.nn",
     "torch.optim",
     "torchmetrics",
+    "lightning.pytorch.callbacks",
+    "pytorch_lightning.callbacks",
     "torch_geometric.nn",
     "torch_geometric.transforms",
     "neuralop",
@@ -32,7 +36,12 @@ LIBRARIES = (
     "gpytorch",
     "transformers",
 )
-PACKAGES = (*OURS, *LIBRARIES)
+_declared: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
+_BASES = (
+    "torch_geometric.transforms.base_transform",
+    "lightning.pytorch.callbacks.callback",
+    "pytorch_lightning.callbacks.callback",
+)
 _REFERENCE = re.compile(r"^\$\{data\.([a-z_][a-z0-9_]*)\}$")
 
 
@@ -48,6 +57,25 @@ class MissingPackage(BuildError):
         self.package = package
 
 
+@contextlib.contextmanager
+def declaring(packages: Iterable[str]) -> Iterator[None]:
+    """Let classes of a paper's own packages be named for a while, too."""
+    token = _declared.set(tuple(packages))
+    try:
+        yield
+    finally:
+        _declared.reset(token)
+
+
+def _ours() -> tuple[str, ...]:
+    """Packages of which everything may be named."""
+    return (*OURS, *_declared.get())
+
+
+def _packages() -> tuple[str, ...]:
+    return (*_ours(), *LIBRARIES)
+
+
 def import_callable(class_path: str) -> Callable[..., Any]:
     """Import a class or function by its dotted path.
 
@@ -57,8 +85,11 @@ def import_callable(class_path: str) -> Callable[..., Any]:
     """
     module_name, _, name = class_path.rpartition(".")
     steps = class_path.split(".")
-    if not (all(map(str.isidentifier, steps)) and module_name and _within(class_path, PACKAGES)):
-        raise BuildError(f"{class_path!r} may not be named: only {', '.join(PACKAGES)} may")
+    if not (all(map(str.isidentifier, steps)) and module_name and _within(class_path, _packages())):
+        raise BuildError(
+            f"{class_path!r} may not be named: only {', '.join(_packages())} may, and packages of "
+            "your own that the spec names (`packages: [lab]`)"
+        )
     if str(paths.root()) not in sys.path:
         sys.path.insert(0, str(paths.root()))
     module = _import(module_name, class_path)
@@ -96,13 +127,13 @@ def _within(path: str, packages: tuple[str, ...]) -> bool:
 def _refuse_strangers(class_path: str, found: Any) -> None:
     """Refuse what a permitted module merely imports, and functions of libraries."""
     defined = f"{getattr(found, '__module__', '')}."
-    roots = tuple(package.split(".")[0] for package in PACKAGES)
-    if not _within(defined, PACKAGES if _within(class_path, OURS) else roots):
+    roots = tuple(package.split(".")[0] for package in _packages())
+    if not _within(defined, _packages() if _within(class_path, _ours()) else roots):
         raise BuildError(f"{class_path!r} may not be named: it is defined in {defined[:-1]!r}")
-    if not _within(class_path, OURS) and not _is_part(found):
+    if not _within(class_path, _ours()) and not _is_part(found):
         raise BuildError(
             f"{class_path!r} may not be named: of libraries only classes of modules, "
-            "optimizers, schedules and transforms may"
+            "optimizers, schedules, transforms and callbacks may"
         )
 
 
@@ -112,9 +143,7 @@ def _is_part(found: Any) -> bool:
 
     kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     bases = inspect.getmro(found) if inspect.isclass(found) else ()
-    return any(
-        b in kinds or b.__module__ == "torch_geometric.transforms.base_transform" for b in bases
-    )
+    return any(b in kinds or b.__module__ in _BASES for b in bases)
 
 
 def _no_such_name(module_name: str, name: str) -> str:
@@ -171,7 +200,7 @@ def class_paths(config: Any) -> Iterator[str]:
 def _parse(class_path: str, init_args: Any, given: frozenset[str]) -> Any:
     from jsonargparse import ArgumentParser, set_parsing_settings
 
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(PACKAGES))
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(_packages()))
     for nested in class_paths(init_args):
         import_callable(nested)
     target = import_callable(class_path)

@@ -187,11 +187,15 @@ def _distinct_ids(claims: list[Claim]) -> list[Claim]:
     return claims
 
 
+Package = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Extra = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 
 
 class Paper(Strict):
-    """A publication and how its claims are put to the test."""
+    """A publication and how its claims are put to the test.
+
+    ``packages`` are folders of code outside experiments/ whose classes may be named.
+    """
 
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     title: str = Field(min_length=3)
@@ -203,6 +207,7 @@ class Paper(Strict):
     task: str
     summary: str
     extra: Extra | list[Extra] | None = None
+    packages: list[Package] = []
     metrics: dict[str, Metric] = Field(min_length=1)
     datasets: dict[Key, Dataset] = Field(min_length=1)
     model: dict[str, Any] | None = None

@@ -15,8 +15,15 @@ from typing import Any
 
 from harness import plan
 from harness.records import COSTS
-from harness.specs import catalog, extras
-from harness.specs.build import BuildError, MissingPackage, check, import_callable, parameters
+from harness.specs import catalog, extras, modules, packages
+from harness.specs.build import (
+    BuildError,
+    MissingPackage,
+    check,
+    declaring,
+    import_callable,
+    parameters,
+)
 from harness.specs.catalog import Problem, SpecError
 from harness.specs.claims import Claim, _Quantity
 from harness.specs.schema import Override, Paper
@@ -41,7 +48,8 @@ def validate(key: str) -> list[Problem]:
     found = list(_Checks(paper, source).names())
     if found:
         return found
-    return list(dict.fromkeys(_Checks(paper, source).classes()))
+    with declaring(paper.packages):
+        return list(dict.fromkeys(_Checks(paper, source).classes()))
 
 
 class _Checks:
@@ -65,6 +73,9 @@ class _Checks:
         for name in self.paper.extras:
             if (known := extras.declared()) and name not in known:
                 yield self._unknown(["extra"], "extra", name, known)
+        for index, name in enumerate(self.paper.packages):
+            if wrong := packages.problem(name):
+                yield self._problem(["packages", index], wrong)
         yield from self._dataset_names()
         yield from self._variant_names()
         yield from self._tier_names()
@@ -175,6 +186,7 @@ class _Checks:
                     in_tier = self._only_in_tier(config, variant)
                     where: Where = ["tiers", tier_name] if in_tier else ["variants", variant]
                     yield from self._check_config(where, dataset, variant, config, checked)
+                    yield from self._misplaced(where, dataset, variant, config, checked)
                     names = _produces(config)
                     unknown |= {variant} if names is None else set()
                     produced.setdefault(variant, set()).update(names or ())
@@ -233,6 +245,16 @@ class _Checks:
             if error and error not in checked:  # once, where it is seen first
                 checked.add(error)
                 yield self._problem(self._blame(where, part, variant, dataset), error)
+
+    def _misplaced(
+        self, where: Where, dataset: str, variant: str, config: dict[str, Any], checked: set[str]
+    ) -> Iterator[Problem]:
+        """Classes of Lightning under a procedure that does not train them, and the reverse."""
+        with contextlib.suppress(BuildError):  # which is said already
+            for part, message in modules.misplaced(config):
+                if message not in checked:
+                    checked.add(message)
+                    yield self._problem(self._blame(where, part, variant, dataset), message)
 
     def _blame(self, where: Where, part: str, variant: str, dataset: str) -> Where:
         """The place in the spec that most likely holds a wrong class or argument."""

@@ -92,8 +92,8 @@ def test_nodes_that_do_not_share_the_checkout(nodes, edit_unruly, monkeypatch) -
     connected = engine._connected
 
     @contextlib.contextmanager
-    def unshared():
-        with connected() as mark:
+    def unshared(packages):
+        with connected(packages) as mark:
             mark.unlink()
             yield mark
 
