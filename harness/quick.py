@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.records import RecordStore
 from harness.request import Request
 from harness.specs.schema import Paper, Schedule
 
+Scope = dict[str, list[str]]  # tiers, with data sets
 NOTE = "configuration.json"
 LONGEST = 60  # characters of a folder's name
 
@@ -54,24 +56,60 @@ def name(why: Iterable[str]) -> str:
     return f"{whole[:LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
-def note(configuration: Path, fabric: Mapping[str, Any]) -> None:
-    """Write down which flags a folder of quick runs belongs to."""
-    write_atomically(configuration / NOTE, json.dumps({"fabric": dict(fabric)}) + "\n")
+@dataclass(frozen=True)
+class Configuration:
+    """Quick runs that were asked for in the same way.
+
+    Attributes:
+        folder: their results.
+        fabric: settings that the spec does not ask for.
+        runs: of each paper the tiers that were run, and on which data sets.
+    """
+
+    folder: Path
+    fabric: dict[str, Any]
+    runs: dict[str, Scope]
+
+    def scope(self, key: str) -> Scope:
+        """What was run of a paper.
+
+        Raises:
+            PlanError: nothing.
+        """
+        if key not in self.runs:
+            known = ", ".join(self.runs)
+            raise plan.PlanError(f"{key} has no run of {self.folder.name!r}; there are {known}")
+        return self.runs[key]
 
 
-def configuration(name: str) -> tuple[Path, dict[str, Any]]:
-    """The folder of quick runs with certain flags, and these.
+def note(folder: Path, request: Request, chosen: Iterable[str]) -> None:
+    """Write down beside a quick run's results what was asked for."""
+    runs = found.runs if (found := _read(folder)) else {}
+    runs.setdefault(request.key, {})[request.tier] = list(chosen)
+    content = {"fabric": dict(request.fabric), "runs": runs}
+    write_atomically(folder / NOTE, json.dumps(content) + "\n")
+
+
+def configuration(name: str) -> Configuration:
+    """What is known of a configuration.
 
     Raises:
         PlanError: there was no such run; names those there were.
     """
     folder = paths.quick(name)
+    if found := _read(folder):
+        return found
+    names = sorted(path.parent.name for path in folder.parent.glob(f"*/{NOTE}"))
+    known = f"there are {', '.join(names)}" if names else "there are none yet"
+    raise plan.PlanError(f"no quick run has the configuration {name!r}; {known}")
+
+
+def _read(folder: Path) -> Configuration | None:
     try:
-        return folder, dict(json.loads((folder / NOTE).read_text())["fabric"])
+        content = json.loads((folder / NOTE).read_text())
+        return Configuration(folder, dict(content["fabric"]), dict(content["runs"]))
     except (OSError, ValueError, KeyError, TypeError):
-        found = sorted(path.parent.name for path in folder.parent.glob(f"*/{NOTE}"))
-        known = f"there are {', '.join(found)}" if found else "there are none yet"
-        raise plan.PlanError(f"no quick run has the configuration {name!r}; {known}") from None
+        return None
 
 
 def _subset(request: Request, paper: Paper, chosen: Iterable[str]) -> list[str]:

@@ -149,7 +149,7 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
     folder = paths.quick(quick.name(why)) if why else paths.results()
     with paths.results_in(folder) if why else contextlib.nullcontext():
         if why:
-            quick.note(folder, request.fabric)
+            quick.note(folder, request, chosen)
         store = RecordStore.here()
         states = plan.states(trials, store)
         todo = [t for t in trials if request.force or states[t.id] != "fresh"]

@@ -271,7 +271,7 @@ def _summary_run(outcome: Reproduction) -> None:
     table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows])
     with paths.results_in(outcome.results):
         store = RecordStore.here()
-        figures = draw(collect(outcome.paper, store, [tier]))
+        figures = draw(collect(outcome.paper, store, {tier: outcome.datasets}))
     run.log({"claims": table, **{name: wandb.Html(image) for name, image in figures.items()}})
     artifact = wandb.Artifact(f"{name}-records", type="records")
     for record in records:

@@ -46,6 +46,7 @@ def results(
     output: Annotated[str, typer.Option("--output", "-o", help="File to write; - prints.")] = "-",
 ) -> None:
     """Show verdicts from the records, without running anything."""
+    from harness import quick
     from harness.judging.results import verdicts
     from harness.report.console import console
     from harness.report.rows import verdict_rows
@@ -56,7 +57,8 @@ def results(
         raise typer.BadParameter("goes with --tier and --output only", param_hint="--format")
     if form is None and output != "-":
         raise typer.BadParameter("needs --format", param_hint="--output")
-    specs = {key: catalog.load(key) for key in papers or catalog.paper_keys()}
+    known = quick.configuration(configuration).runs if configuration else catalog.paper_keys()
+    specs = {key: catalog.load(key) for key in papers or known}
     refuse_unknown_tier(specs.values(), tier, everywhere=papers is not None)
     if form is not None:
         _export(specs.values(), tier, form, output)

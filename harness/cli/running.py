@@ -84,15 +84,17 @@ def run(
 
 
 def _report(outcome: Reproduction) -> None:
-    from harness import paths
+    from harness import paths, quick
     from harness.report.console import console
     from harness.report.markdown import write_paper
     from harness.report.terminal import verdict_table
 
     out = console()
     out.print(verdict_table(outcome.paper, outcome.verdicts, out.width))
+    name, key = outcome.results.name, outcome.paper.key
+    scope = quick.configuration(name).scope(key) if outcome.quick else None
     with paths.results_in(outcome.results):
-        page = write_paper(outcome.paper, outcome.quick)
+        page = write_paper(outcome.paper, outcome.quick, scope)
     try:
         shown = page.relative_to(paths.root())
     except ValueError:
@@ -102,9 +104,8 @@ def _report(outcome: Reproduction) -> None:
     if outcome.failed:
         typer.echo(f"{len(outcome.failed)} trials failed; a log for each is under runs/.", err=True)
     if outcome.quick:
-        again = f"harness results {outcome.paper.key} --configuration {outcome.results.name}"
         typer.echo(f"A quick run ({'; '.join(outcome.quick)}): committed results stay as they are.")
-        typer.echo(f"`{again}` shows its own.")
+        typer.echo(f"`harness results {key} --configuration {name}` shows its own.")
     typer.echo(f"Results: {shown}")
 
 

@@ -19,7 +19,8 @@ def verdicts(
 
     Args:
         tier: judge by the records of this one alone; default all.
-        configuration: of quick runs, by the name of its folder; default the committed results.
+        configuration: of quick runs, by the name of its folder: the tiers and data sets that
+            were run with it; default the committed results.
         same_versions: leave out records of other versions or processors than the newest one's.
 
     Raises:
@@ -27,17 +28,18 @@ def verdicts(
         PlanError: it has no such tier, or there is no such configuration.
     """
     paper = catalog.load(key)
-    tiers = [tier] if tier else strongest_first(paper.tiers)
-    folder, fabric = quick.configuration(configuration) if configuration else (None, {})
+    run = quick.configuration(configuration) if configuration else None
+    scope = run.scope(key) if run else {}
     rows: list[Verdict] = []
-    with paths.results_in(folder) if folder else contextlib.nullcontext():
+    with paths.results_in(run.folder) if run else contextlib.nullcontext():
         store = RecordStore.here()
-        for name in tiers:
+        for name in [tier] if tier else strongest_first(scope or paper.tiers):
             plan.tier_of(paper, name)
-            asked = plan.with_fabric(paper, name, fabric) if fabric else paper
+            asked = plan.with_fabric(paper, name, run.fabric) if run and run.fabric else paper
             records = store.records(key, name)
             if records or tier:
-                rows += judge(asked, name, _alike(records) if same_versions else records)
+                kept = _alike(records) if same_versions else records
+                rows += judge(asked, name, kept, scope.get(name))
     return deciding(rows or judge(paper, "cpu", []))
 
 

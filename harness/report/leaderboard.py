@@ -6,7 +6,7 @@ Markdown, site, exports and comparison render these values and compute none of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,21 +145,23 @@ class PaperResults:
         return max((h.evidence for h in self.headlines), key=STRENGTH.__getitem__, default=None)
 
 
-def collect(paper: Paper, store: RecordStore, tiers: Iterable[str] | None = None) -> PaperResults:
+def collect(
+    paper: Paper, store: RecordStore, scope: Mapping[str, Collection[str]] | None = None
+) -> PaperResults:
     """Read and judge a paper's records.
 
     Args:
-        tiers: only these; default all of the spec.
+        scope: only these tiers, and data sets of each; default all of the spec.
     """
     results: list[TierResults] = []
     unreadable: list[Unreadable] = []
-    for tier in strongest_first(tiers or paper.tiers):
+    for tier in strongest_first(scope or paper.tiers):
         records: list[Record] = []
         for found in store.scan(paper.key, tier):
-            if isinstance(found, Record):
-                records.append(found)
-            else:
+            if not isinstance(found, Record):
                 unreadable.append(found)
+            elif scope is None or found.dataset in scope[tier]:
+                records.append(found)
         if records:
             kept = current(paper, tier, records)
             verdicts = judge_current(paper, tier, kept)

@@ -9,7 +9,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,13 +56,18 @@ may differ: `harness verify` then compares within 1 %, and says so."""
 VERDICTS_CSV = "verdicts.csv"
 
 
-def write_paper(paper: Paper, quick: Sequence[str] = ()) -> Path:
-    """Write a paper's page and figures from all of its records.
+def write_paper(
+    paper: Paper,
+    quick: Sequence[str] = (),
+    scope: Mapping[str, Collection[str]] | None = None,
+) -> Path:
+    """Write a paper's page and figures from its records.
 
     Args:
         quick: why a run was a quick one, for its page to say.
+        scope: tiers and data sets that the page is about; default all.
     """
-    return write_page(collect(paper, RecordStore.here()), quick)
+    return write_page(collect(paper, RecordStore.here(), scope), quick)
 
 
 class Writer(Protocol):

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.judging.deciding import count, direction_only
+from harness.judging.deciding import count, direction_only, headlines
 from harness.judging.verdicts import JUDGEMENTS, Judgement, Verdict
 from harness.report.console import UNLIMITED
 from harness.report.rows import marks, measured, reasons, reported, seeds_of
@@ -114,12 +114,14 @@ def _verdict(verdict: Verdict) -> Text:
 
 
 def summary(verdicts: Sequence[Verdict]) -> Text:
-    """How many claims have each verdict."""
+    """How many of the paper's own claims have each verdict, and how many are of others."""
     counts, only = count(verdicts), direction_only(verdicts)
     total = sum(counts.values())
-    text = Text(f"{total} claim{'' if total == 1 else 's'}: ")
+    text = Text(f"{total} claim{'' if total == 1 else 's'} of the paper: ")
     for kind in JUDGEMENTS:
         if counts[kind]:
             apart = f" ({only} direction only)" if only and kind == "reproduced" else ""
             text.append(f"{counts[kind]} {kind}{apart}  ", style=STYLES[kind])
+    if others := len(headlines(verdicts)) - total:
+        text.append(f"({others} of others not counted)", style="dim")
     return text

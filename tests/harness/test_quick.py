@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,14 @@ def assert_told(output: str, checkout: Path, configuration: str, why: str) -> No
     page = output.strip().splitlines()[-1].removeprefix("Results: ")
     assert checkout / page == folder / "toy.md"
     assert why in (folder / "toy.md").read_text().partition("quick run")[2]
-    asked = ["results", "toy", "--json", "--configuration", configuration]
-    assert CliRunner().invoke(app, asked).exit_code == 0
-    assert " ".join(asked[:2] + asked[3:]) in output
+    asked = ["results", "toy", "--configuration", configuration]
+    assert f"`harness {' '.join(asked)}`" in output
+    rows = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    tier = "smoke" if "smoke" in configuration else "cpu"
+    assert {row["tier"] for row in rows} == {tier}, "none of better, committed results"
+    table = (folder / "toy.md").read_text().partition("## Verdicts")[2].partition("\n#")[0]
+    assert [f"**{row['verdict']}**" in table for row in rows] == [True] * len(rows)
+    assert f"| {tier} |" in table and ("| cpu |" in table) == (tier == "cpu")
 
 
 def test_all_variants_are_no_subset_and_long_names_stay_apart(checkout: Path) -> None:
