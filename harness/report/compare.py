@@ -10,7 +10,7 @@ import io
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,6 @@ from harness.records import RecordStore
 from harness.report.leaderboard import PaperResults, collect
 from harness.report.tables import table, text
 from harness.specs import catalog
-from harness.specs.schema import Paper
 
 ClaimKey = tuple[str, str]
 
@@ -51,11 +50,15 @@ class Interval:
 
 @dataclass
 class State:
-    """One side: each claim's headline, and every measured figure by paper, tier and name."""
+    """One side: each claim's headline, and every measured figure by paper, tier and name.
+
+    ``unread`` are papers whose specs are not valid.
+    """
 
     claims: dict[ClaimKey, Headline] = field(default_factory=dict)
     figures: dict[tuple[str, str, str], Interval] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def add(self, results: PaperResults) -> None:
         key = results.paper.key
@@ -155,11 +158,14 @@ def compare(old: str, new: str) -> Comparison:
         old, new: a git revision, a project folder (with experiments/ and results/), or a folder of
             results or records, which is judged with this project's specs.
 
+    A paper whose old spec is not valid any more is left out, which the comparison says.
+
     Raises:
         UnknownTree: one of them is none of these.
-        SpecError: a spec in one of them cannot be read.
+        SpecError: a spec in the new state cannot be read.
     """
-    return difference(load(old), load(new))
+    before = load(old, outdated=True)
+    return difference(before, load(new, leave_out=before.unread))
 
 
 def difference(old: State, new: State) -> Comparison:
@@ -177,18 +183,32 @@ def difference(old: State, new: State) -> Comparison:
     return Comparison(changed, moved, [*dict.fromkeys([*old.problems, *new.problems])])
 
 
-def load(name: str) -> State:
-    """Read and judge one side."""
+def load(name: str, outdated: bool = False, leave_out: Collection[str] = ()) -> State:
+    """Read and judge one side.
+
+    Args:
+        outdated: leave out papers whose spec is not valid.
+        leave_out: also these papers.
+    """
     state = State()
     with _tree(name) as (specs, records):
-        for paper in _papers(specs):
+        for path in sorted(specs.glob("*/spec.yaml")):
+            key = path.parent.name
+            if key in leave_out:
+                continue
+            try:
+                paper = catalog.read(path)[0]
+            except catalog.SpecError as error:
+                if not outdated:
+                    raise
+                state.unread.append(key)
+                first = error.problems[0]
+                state.problems.append(
+                    f"{key}: its spec in {name} is of another time: {first.message}"
+                )
+                continue
             state.add(collect(paper, RecordStore(records)))
     return state
-
-
-def _papers(experiments: Path) -> Iterator[Paper]:
-    for path in sorted(experiments.glob("*/spec.yaml")):
-        yield catalog.read(path)[0]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from harness import paths
 from harness.cli import app
 from harness.report.compare import Interval, UnknownTree, compare
+from harness.specs.catalog import SpecError
 
 
 def copy(name: str):
@@ -51,6 +52,20 @@ def test_a_claim_that_no_longer_holds_is_a_regression(measured) -> None:
     # The other way round it is an improvement.
     assert compare(str(paths.results()), str(old)).regressions == []
     assert CliRunner().invoke(app, ["compare", str(paths.results()), str(old)]).exit_code == 0
+
+
+def test_a_spec_of_another_time_is_left_out_of_both_sides(measured, edit_spec) -> None:
+    old = paths.root() / "old"
+    shutil.copytree(paths.experiments(), old / "experiments")
+    shutil.copytree(paths.results(), old / "results")
+    spec = old / "experiments" / "toy" / "spec.yaml"
+    spec.write_text(spec.read_text().replace("role: baseline", "role: other"))
+    change_scores(old, "good", 0.5)
+    found = compare(str(old), str(paths.results()))
+    assert (found.changed, found.moved) == ([], [])
+    assert "toy: its spec in" in found.markdown() and "variants.bad.role" in found.markdown()
+    with pytest.raises(SpecError):
+        compare(str(paths.results()), str(old))
 
 
 def test_lost_records_are_a_regression(measured) -> None:
