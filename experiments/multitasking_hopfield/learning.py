@@ -118,7 +118,7 @@ class Learning:
         qualities: every r.
         examples: for each of them the numbers of examples M, rising.
         patterns, dilution, noise, draws, neurons, updates: see :class:`Setting`.
-        level: of the threshold; ``null`` where the performance does not cross one.
+        level: of the threshold, which the performance has to cross at every quality.
         enough: largest ρ at which performance and the distance to theory are taken.
     """
 
@@ -133,7 +133,7 @@ class Learning:
         draws: int = 5,
         neurons: int = 5_000,
         updates: int = 60,
-        level: float | None = 0.8,
+        level: float = 0.8,
         enough: float = 0.35,
     ) -> None:
         self.setting = Setting(protocol, patterns, dilution, noise, draws, neurons, updates)
@@ -143,8 +143,7 @@ class Learning:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        found = {"performance", "theory_error", "performance_by_entropy"}
-        return found | ({"threshold"} if init_args.get("level", 0.8) is not None else set())
+        return {"performance", "theory_error", "threshold", "performance_by_entropy"}
 
     def run(self, trial: Trial) -> Outcome:
         stored, done = self.setting.stored(), 0
@@ -175,19 +174,18 @@ class Learning:
         metrics = {
             "performance": over_draws(torch.stack([value for _, value in good]).mean(0)),
             "theory_error": Measured(value=max(errors)),
+            "threshold": Measured(value=self._threshold(found)),
         }
-        if self.level is not None:
-            metrics["threshold"] = Measured(value=self._threshold(found, self.level))
         x, y = [rho for rho, _ in rows], [float(value.mean()) for _, value in rows]
         return Outcome(metrics, {"performance_by_entropy": Series(over="ρ", x=x, y=y)})
 
-    def _threshold(self, found: Mapping[float, list[Tensor]], level: float) -> float:
+    def _threshold(self, found: Mapping[float, list[Tensor]]) -> float:
         """Geometric mean of ``M r²/(1 - r²)`` at the crossing over the qualities."""
         logarithms = []
         for quality, counts in self.grid.items():
             information = [1 / data_set_entropy(quality, count) for count in counts]
             means = [float(value.mean()) for value in found[quality]]
-            logarithms.append(math.log(crossing(information, means, level)))
+            logarithms.append(math.log(crossing(information, means, self.level)))
         return math.exp(sum(logarithms) / len(logarithms))
 
 
