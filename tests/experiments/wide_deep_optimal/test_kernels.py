@@ -120,8 +120,9 @@ def test_depth_that_tells_the_closest_apart(name) -> None:
     assert after <= 1e-3 < before
 
 
-def test_no_depth_tells_equal_inputs_apart_or_any_with_relu() -> None:
-    for dual, gap in ((optimal(1), 0.0), (Relu(), 0.1), (named("mean", 1), 0.1)):
+def test_no_depth_tells_equal_inputs_apart_or_any_with_relu_or_a_linear_network() -> None:
+    cases = [(optimal(1), 0.0), (Relu(), 0.1), (named("mean", 1), 0.1), (Hermite({1: 1.0}), 0.1)]
+    for dual, gap in cases:
         with pytest.raises(ValueError, match="no depth"):
             kernels.resolving_depth(dual, gap)
 
