@@ -49,13 +49,19 @@ MIXTURES = {
 
 
 def dirichlet(
-    seed: int, dimension: int, train: int = 3000, test: int = 3000, shuffle: bool = False
+    seed: int,
+    dimension: int,
+    train: int = 3000,
+    test: int = 3000,
+    shuffle: bool = False,
+    stratified: bool = False,
 ) -> Splits:
     """A sample of a mixture, in random order; a share of exactly ``prior`` has y = +1.
 
     Args:
         dimension: of the sphere; the inputs have one coordinate more.
         shuffle: permute the training labels (a control).
+        stratified: training and test examples have that share each, not only together.
 
     Raises:
         ValueError: for a dimension without a mixture.
@@ -71,6 +77,10 @@ def dirichlet(
     x = simplex / np.linalg.norm(simplex, axis=1, keepdims=True)
     y = np.where(np.arange(total) < plus, 1.0, -1.0)
     order = generator.permutation(total)
+    if stratified:
+        rank = np.concatenate([np.arange(plus) / plus, np.arange(total - plus) / (total - plus)])
+        first = rank < train / total
+        order = np.concatenate([order[first[order]], order[~first[order]]])
     x, y = x[order], y[order]
     if shuffle:
         y[:train] = generator.permutation(y[:train])
@@ -85,26 +95,26 @@ def dirichlet(
 
 
 def mnist(root: Path, seed: int, train: int = 1000, test: int = 1000) -> Splits:
-    """MNIST images as unit vectors; digits 0 to 3 are +1. Both parts are of the training file."""
+    """MNIST images as unit vectors; digits 0 to 2 are +1. Both parts are of the training file."""
     images, labels = read_labelled_images(root, "train")
-    return _split(lambda: images.reshape(len(images), -1), labels < 4, seed, train, test)
+    return _split(lambda: images.reshape(len(images), -1), labels < 3, seed, train, test)
 
 
 def landsat(root: Path, seed: int, train: int = 1000, test: int = 1000) -> Splits:
-    """Landsat neighbourhoods (36 intensities) as unit vectors; soils 1 and 3 are +1.
+    """Landsat neighbourhoods (36 intensities) as unit vectors; red soil (1) is +1.
 
     The file is blank-separated integers, the class (1 to 7) in the last column.
     """
     rows = np.loadtxt(root / "sat.trn")
-    return _split(lambda: rows[:, :-1], np.isin(rows[:, -1], (1, 3)), seed, train, test)
+    return _split(lambda: rows[:, :-1], rows[:, -1] == 1, seed, train, test)
 
 
 def digits(seed: int, train: int = 800, test: int = 800) -> Splits:
-    """scikit-learn's 8x8 digits as unit vectors; digits 0 to 3 are +1."""
+    """scikit-learn's 8x8 digits as unit vectors; digits 0 to 2 are +1."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return _split(lambda: found.data, found.target < 4, seed, train, test)
+    return _split(lambda: found.data, found.target < 3, seed, train, test)
 
 
 def _split(
