@@ -19,6 +19,7 @@ from experiments.lmuformer.model import running_mean
 from harness.loading.splits import Batch
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.fit import Fit
+from harness.procedures.recipe import At
 from harness.records import Series
 
 MEAN, STD = -6.845978, 5.5654526  # of Speech Commands' log-mel features, in the authors' settings
@@ -81,7 +82,7 @@ class KeywordFit(Fit):
             names |= {"shortening", "prefix_accuracy"}
         return names
 
-    def augment(self, batch: Batch, at: Any) -> Batch:
+    def augment(self, batch: Batch, at: At) -> Batch:
         """Waveforms are mixed, then features of them masked, disturbed and shifted."""
         x, y = batch["x"], batch["y"]
         if self.mixup:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from baselines.spiking import LIF
 from experiments.lmuformer.model import (
     ConvEmbedding,
     LMUFormer,
@@ -169,6 +170,17 @@ def test_attention_is_the_scaled_product_of_spikes():
     for head in (slice(0, 2), slice(2, 4)):
         expected = 0.25 * (q[head].T @ k[head]) @ v[head].T  # (frames, channels)
         torch.testing.assert_close(seen[0][:, 0, head], expected)
+
+
+def test_neurons_fire_earlier_before_the_memory_and_after_attention():
+    model = SpikingLMUFormer(6, 20, 3, width=8)
+    attention = SpikingLMUFormer(6, 20, 3, width=8, mixing="attention", heads=2).frames
+    earlier = {model.frames.inputs.neurons, attention.attended}
+    for part in (model, attention):
+        for neurons in part.modules():
+            if isinstance(neurons, LIF):
+                assert neurons.threshold == (0.5 if neurons in earlier else 1.0)
+                assert (neurons.tau, neurons.sharpness) == (2.0, 4.0)
 
 
 def test_a_spiking_network_starts_every_sequence_at_rest():
