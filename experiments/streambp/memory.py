@@ -259,7 +259,7 @@ class LinearToy:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        return {"toy_gb", "toy_saving", "toy_gb_standard", "toy_gb_streamed"}
+        return {"toy_gb", "toy_gb_standard", "toy_gb_streamed"}
 
     def run(self, trial: Trial) -> Outcome:
         gb = [self._peak(d) / 1e9 for d in self.divisions]
@@ -267,7 +267,6 @@ class LinearToy:
             {
                 "toy_gb_standard": exact(gb[0]),
                 "toy_gb_streamed": exact(gb[1]),
-                "toy_saving": exact(1 - gb[1] / gb[0]),
             },
             {"toy_gb": Series(over="chunks", x=list(map(float, self.divisions)), y=gb)},
         )
