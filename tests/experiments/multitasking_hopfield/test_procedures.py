@@ -33,9 +33,12 @@ SMALL: dict[str, Any] = {"draws": 3, "neurons": 1500, "updates": 30}
 GRID: dict[str, Any] = {"qualities": [0.4], "examples": [[7, 14, 28, 60]]}
 
 
+def trial(seed: int) -> Trial:
+    return Trial(seed, None, nn.Identity, torch.device("cpu"), Path())
+
+
 def run(procedure: Any, seed: int = 0) -> Outcome:
-    trial = Trial(seed, None, nn.Identity, torch.device("cpu"), Path())
-    outcome: Outcome = procedure.run(trial)
+    outcome: Outcome = procedure.run(trial(seed))
     return outcome
 
 
@@ -131,11 +134,18 @@ def test_learning_is_the_same_with_and_without_a_teacher_but_not_with_random_lab
     assert value(misled, "performance") < value(taught, "performance") - 0.08
 
 
+def test_protocols_of_a_seed_learn_from_the_same_examples() -> None:
+    """Perfect ones, so that what is left is the patterns themselves."""
+    taught, alone = (Setting(p, 3, 0.2, 0.025, **SMALL) for p in ("supervised", "unsupervised"))  # type: ignore[arg-type]
+    first, second = taught.retrieved(trial(0), 1.0, 2), alone.retrieved(trial(0), 1.0, 2)
+    assert torch.allclose(first[:, 0], second[:, 0], atol=2e-3)
+    assert not torch.allclose(first[:, 0], taught.retrieved(trial(1), 1.0, 2)[:, 0], atol=2e-3)
+
+
 def test_examples_without_information_teach_nothing() -> None:
-    trial = Trial(0, None, nn.Identity, torch.device("cpu"), Path())
     for protocol in ("supervised", "unsupervised"):
         setting = Setting(protocol, 3, 0.2, 0.025, **SMALL)  # type: ignore[arg-type]
-        assert setting.retrieved(trial, 1e-3, 10).norm(dim=-1).max() < 0.2 * setting.stored()
+        assert setting.retrieved(trial(0), 1e-3, 10).norm(dim=-1).max() < 0.2 * setting.stored()
 
 
 def test_equal_entropy_gives_equal_learning_and_another_law_does_not() -> None:
