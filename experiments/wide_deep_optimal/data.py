@@ -79,8 +79,8 @@ def dirichlet(
     order = generator.permutation(total)
     if stratified:
         rank = np.concatenate([np.arange(plus) / plus, np.arange(total - plus) / (total - plus)])
-        first = rank < train / total
-        order = np.concatenate([order[first[order]], order[~first[order]]])
+        early = rank < train / total
+        order = np.concatenate([order[early[order]], order[~early[order]]])
     x, y = x[order], y[order]
     if shuffle:
         y[:train] = generator.permutation(y[:train])
