@@ -57,7 +57,8 @@ def window_readout(order: int, delay: Floats) -> Floats:
 
     These are the shifted Legendre polynomials at the delays.
     """
-    return np.polynomial.legendre.legvander(2 * delay - 1, order - 1)
+    weights: Floats = np.polynomial.legendre.legvander(2 * delay - 1, order - 1).astype(np.float64)
+    return weights
 
 
 class LegendreMemory(nn.Module):
@@ -101,7 +102,7 @@ class LegendreMemory(nn.Module):
             raise ValueError(f"{length} steps, but this memory is made for {self.steps}")
         signal = torch.fft.rfft(u, n=2 * self.steps)
         product = signal[:, None] * torch.view_as_complex(self.spectrum)
-        states = torch.fft.irfft(product, n=2 * self.steps)[..., :length]
+        states: Tensor = torch.fft.irfft(product, n=2 * self.steps)[..., :length]
         return states.transpose(1, 2)
 
     def step(self, u: Tensor, m: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ class LIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Input currents (steps, …) -> spikes 0 or 1 of the same shape."""
-        spikes: Tensor = _Fire.apply(x, self.tau, self.threshold, self.sharpness)
+        settings = (self.tau, self.threshold, self.sharpness)
+        spikes: Tensor = _Fire.apply(x, *settings)  # type: ignore[no-untyped-call]
         return spikes
 
     def step(self, x: Tensor, potential: Tensor) -> tuple[Tensor, Tensor]:

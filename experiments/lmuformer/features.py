@@ -46,7 +46,8 @@ class FilterBank(nn.Module):
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         windowed = (frames - 0.97 * before) * self.window
         power = torch.fft.rfft(windowed, n=self.padded).abs().square()
-        return (power @ self.filters).clamp_min(FLOOR).log()
+        energies: Tensor = power @ self.filters
+        return energies.clamp_min(FLOOR).log()
 
 
 def mel_filters(rate: int, bins: int, length: int) -> Tensor:
