@@ -243,8 +243,12 @@ def chirp_order(
     x, y = _draw_orders(generator, sum(sizes), frames, channels, strength)
     if shuffle_labels:
         y[:train] = y[torch.randperm(train, generator=generator)]
+    parts = zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)
+    learned, tested, validated = (Tensors(x=sequences, y=labels) for sequences, labels in parts)
     return Sequences(
-        *(Tensors(x=a, y=b) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)),
+        learned,
+        tested,
+        validated,
         dims={"features": channels, "frames": frames, "classes": 2},
         lengths=torch.full((test,), frames),
     )

@@ -112,7 +112,7 @@ class KeywordFit(Fit):
         data: Sequences = trial.data
         assert data.lengths is not None
         right = []
-        for indices in torch.arange(len(data.test)).split(self.eval_batch_size):
+        for indices in torch.split(torch.arange(len(data.test)), self.eval_batch_size):
             batch = data.test[indices]
             x = self.spectrogram(batch["x"].to(trial.device))
             scores = model.head(running_mean(model.features(x)))  # type: ignore[operator]

@@ -117,10 +117,13 @@ def test_scores_arrive_five_frames_later_and_are_those_of_the_whole():
 
 def test_streaming_needs_the_memory():
     def small():
-        return LMUFormer(6, 20, 3, width=8)
+        model = LMUFormer(6, 20, 3, width=8)
+        for gate in (model.frames.lmu.write, model.frames.lmu.read):
+            nn.init.uniform_(gate.weight, 0, 1)
+        return model
 
     kept = Streaming(20, 6).run(trial(small)).metrics
     emptied = Streaming(20, 6, forget=True).run(trial(small)).metrics
     assert set(kept) == Streaming.produces({})
-    assert kept["streaming_error"] < 1e-5 < 1e-4 < emptied["streaming_error"]
+    assert kept["streaming_error"] < 1e-5 < 1e-3 < emptied["streaming_error"]
     assert kept["look_ahead"].value == 5
