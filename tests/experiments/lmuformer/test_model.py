@@ -160,7 +160,9 @@ def test_the_spiking_memory_is_causal_and_attention_is_not():
 
 def test_attention_is_the_scaled_product_of_spikes():
     torch.manual_seed(0)
-    attention = SpikingAttention(4, heads=2, scale=0.25).eval()
+    attention = SpikingAttention(4, heads=2).eval()
+    for part in (attention.query, attention.key, attention.value):
+        nn.init.uniform_(part[0].weight, 0, 4)
     x = 4 * torch.randn(1, 4, 6)
     spikes = attention.inputs(x)
     q, k, v = (part(spikes)[0] for part in (attention.query, attention.key, attention.value))
@@ -170,6 +172,7 @@ def test_attention_is_the_scaled_product_of_spikes():
     for head in (slice(0, 2), slice(2, 4)):
         expected = 0.25 * (q[head].T @ k[head]) @ v[head].T  # (frames, channels)
         torch.testing.assert_close(seen[0][:, 0, head], expected)
+    assert seen[0].max() > 0
 
 
 def test_neurons_fire_earlier_before_the_memory_and_after_attention():

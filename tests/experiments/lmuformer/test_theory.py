@@ -120,6 +120,7 @@ def test_streaming_needs_the_memory():
         model = LMUFormer(6, 20, 3, width=8)
         for gate in (model.frames.lmu.write, model.frames.lmu.read):
             nn.init.uniform_(gate.weight, 0, 1)
+            nn.init.constant_(gate.bias, 5)
         return model
 
     kept = Streaming(20, 6).run(trial(small)).metrics
