@@ -4,7 +4,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from experiments.lmuformer import procedure
-from experiments.lmuformer.data import Sequences, chirp_order
+from experiments.lmuformer.data import Sequences, Waveforms, chirp_order
 from experiments.lmuformer.model import LMUFormer
 from experiments.lmuformer.procedure import (
     ClassBinaryCrossEntropy,
@@ -13,6 +13,7 @@ from experiments.lmuformer.procedure import (
     mixed,
     prefix_figures,
 )
+from experiments.lmuformer.spiking import SpikingLMUFormer
 from harness.loading.splits import Tensors
 from harness.procedures.base import Trial
 from harness.seeding import seed_all
@@ -155,6 +156,20 @@ def test_training_hears_augmented_waveforms_and_evaluation_plain_ones(tmp_path):
     first, second = heard[True]
     assert first.shape == plain.shape and not torch.allclose(first.mean(), second.mean(), atol=1e-4)
     assert not same_rows(first, plain) and not same_rows(first, second)
+
+
+@pytest.mark.parametrize("kind", [LMUFormer, SpikingLMUFormer])
+def test_the_authors_training_takes_a_few_steps(kind, tmp_path):
+    """Waveforms, all augmentation, prefixes: as the full tier has it, but for the size."""
+    split = Waveforms(
+        torch.randint(-3000, 3000, (12, 16000), dtype=torch.int16), torch.arange(12) % 2
+    )
+    data = Sequences(split, split, split, lengths=torch.full((12,), 128))
+    trial = Trial(0, data, lambda: kind(128, 128, 2, width=8), torch.device("cpu"), tmp_path)
+    settings = {"mixup": 0.6, "mask": 48, "jitter": True, "prefixes": True, "classes": 2}
+    outcome = keyword_fit(epochs=2, batch_size=4, **settings).run(trial)
+    assert outcome.metrics["accuracy_at_100"] == pytest.approx(outcome.metrics["accuracy"])
+    assert 0 < outcome.metrics["train_loss"] < 2
 
 
 def same_rows(a, b):
