@@ -51,6 +51,11 @@ def experiments() -> Path:
     return root() / "experiments"
 
 
+def tests(key: str) -> Path:
+    """The tests of a paper."""
+    return root() / "tests" / "experiments" / key
+
+
 def committed() -> Path:
     """Results that are committed; ``HARNESS_RESULTS`` names another folder instead."""
     named = os.environ.get("HARNESS_RESULTS")

@@ -43,14 +43,15 @@ def validate(
 ) -> None:
     """Check specs.
 
-    Schema, names, classes and their arguments, metrics, sources. A paper whose extra is not
-    installed is not checked, which is said, and is exit code 2 where that paper is named.
+    Schema, names, classes and their arguments, metrics, sources; that nothing is left to do, and
+    that the README is this paper's. A paper whose extra is not installed is not checked, which is
+    said, and is exit code 2 where that paper is named.
     """
-    from harness.specs import catalog
+    from harness.specs import catalog, documents
     from harness.specs.validate import validate as check
 
     keys = papers or catalog.paper_keys()
-    found = {key: check(key) for key in keys}
+    found = {key: [*check(key), *documents.problems(key)] for key in keys}
     problems = [problem for some in found.values() for problem in some]
     for problem in problems:
         typer.echo(f"not checked: {problem}" if problem.unchecked else str(problem), err=True)
@@ -78,11 +79,14 @@ def schema(
 
 
 @app.command()
-def new(
-    key: Annotated[str, typer.Argument(help="Key of the new paper.")],
-    like: Annotated[str, typer.Option(help="The paper to start from.")] = "tslstm",
-) -> None:
-    """Start a new paper by copying another one's folder."""
-    from harness.specs.scaffold import copy_paper
+def new(key: Annotated[str, typer.Argument(help="Key of the new paper.")]) -> None:
+    """Start a new paper: spec, model, data, README and tests.
 
-    typer.echo(f"Copied {like} to {copy_paper(key, like)}; now edit spec.yaml.")
+    It runs as it is. TODO marks what is to be told or written; `harness validate` counts it.
+    """
+    from harness import paths
+    from harness.specs.scaffold import new_paper
+
+    for path in new_paper(key):
+        typer.echo(f"wrote {path.relative_to(paths.root())}")
+    typer.echo(f"`harness validate {key}` says what is left to do.")

@@ -1,31 +1,35 @@
-"""A new paper starts as a copy of another one."""
+"""A new paper starts from a skeleton, in which TODO marks what is to be told or written."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from harness import paths
 from harness.plan import PlanError
-from harness.specs import catalog
+
+SKELETON = Path(__file__).parent / "skeleton"
+FILES = ("spec.yaml", "model.py", "data.py", "README.md")
 
 
-def copy_paper(key: str, like: str) -> Path:
-    """Copy a paper's folder under a new key, with its own names in place of the old ones.
+def new_paper(key: str) -> list[Path]:
+    """Write a paper's folder and its tests; it runs as it is, on data of its own.
+
+    Returns:
+        The files.
 
     Raises:
         PlanError: the key is not a valid name, or is taken.
-        UnknownPaper: there is no paper to copy.
     """
-    source = catalog.spec_path(like).parent
-    target = paths.experiments() / key
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", key):
         raise PlanError(f"{key!r} is no key: lower-case letters, digits and _, a letter first")
-    if target.exists():
-        raise PlanError(f"experiments/{key} exists already")
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "results*"))
-    for path in [*target.rglob("*.py"), target / "spec.yaml"]:
-        text = path.read_text().replace(f"experiments.{like}", f"experiments.{key}")
-        path.write_text(re.sub(rf"^key: {like}$", f"key: {key}", text, flags=re.MULTILINE))
-    return target
+    folder, tests = paths.experiments() / key, paths.tests(key)
+    if folder.exists() or tests.exists():
+        taken = folder if folder.exists() else tests
+        raise PlanError(f"{taken.relative_to(paths.root())} exists already")
+    targets = {name: folder / name for name in FILES} | {"test.py": tests / f"test_{key}.py"}
+    for name, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = (SKELETON / f"{name}.in").read_text(encoding="utf-8")
+        target.write_text(text.replace("__key__", key), encoding="utf-8")
+    return list(targets.values())

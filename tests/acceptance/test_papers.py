@@ -6,7 +6,7 @@ import pytest
 
 from harness import paths
 from harness.reproduction import reproduce
-from harness.specs import catalog
+from harness.specs import catalog, documents
 from harness.specs.validate import validate
 
 PAPERS = catalog.paper_keys()
@@ -26,14 +26,13 @@ def scratch(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("key", PAPERS)
 def test_the_spec_is_valid(key) -> None:
     assert validate(key) == []
+    assert documents.problems(key) == []
 
 
 @pytest.mark.parametrize("key", PAPERS)
 def test_the_folder_tells_the_whole_story(key) -> None:
     folder = paths.experiments() / key
-    readme = (folder / "README.md").read_text()
-    for heading in ("## Deviations", "## Verdicts"):
-        assert heading in readme, f"{key}/README.md has no section {heading}"
+    assert (folder / "README.md").is_file()
     for path in folder.rglob("*.py"):
         others = [o for o in PAPERS if o != key and f"experiments.{o}" in path.read_text()]
         assert not others, f"{path.name} imports from {others}: put it into baselines/"

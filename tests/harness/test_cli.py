@@ -103,13 +103,14 @@ def test_the_schema_is_json(project) -> None:
     assert "properties" in json.loads(harness("schema").stdout)
 
 
-def test_a_new_paper_is_a_copy_that_is_valid(project) -> None:
-    done = harness("new", "other", "--like", "toy")
+def test_a_new_paper_is_valid_once_nothing_is_left_to_do(project) -> None:
+    done = harness("new", "other")
     assert done.returncode == 0, done.stderr
-    assert (project / "experiments" / "other" / "spec.yaml").is_file()
-    assert harness("validate", "other").returncode == 0
-    assert harness("new", "other", "--like", "toy").returncode == 2
-    assert harness("new", "Other!", "--like", "toy").returncode == 2
+    assert "wrote experiments/other/spec.yaml" in done.stdout
+    left = harness("validate", "other")
+    assert left.returncode == 2 and "spec.yaml:3: unfinished: title" in left.stderr
+    assert harness("new", "other").returncode == 2
+    assert harness("new", "Other!").returncode == 2
 
 
 def test_everything_has_help(project) -> None:
