@@ -99,7 +99,7 @@ def configuration(name: str) -> Configuration:
     folder = paths.quick(name)
     if found := _read(folder):
         return found
-    names = sorted(path.parent.name for path in folder.parent.glob(f"*/{NOTE}"))
+    names = sorted(path.name for path in folder.parent.glob("*") if _read(path))
     known = f"there are {', '.join(names)}" if names else "there are none yet"
     raise plan.PlanError(f"no quick run has the configuration {name!r}; {known}")
 

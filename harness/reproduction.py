@@ -92,7 +92,8 @@ class Reproduction:
         found = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n) or "none"
         if only := deciding.direction_only(self.verdicts):
             found += f"; {only} of the reproduced in their direction only"
-        return f"{self.paper.key}, tier {self.tier}, {len(self.records)} records\nclaims: {found}"
+        head = f"{self.paper.key}, tier {self.tier}, {len(self.records)} records"
+        return f"{head}\nclaims of the paper: {found}"
 
     @property
     def _short(self) -> pd.DataFrame:

@@ -26,7 +26,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line: every known kind of failure is one message and its exit code."""
-    from harness.errors import explain
+    from harness.errors import INTERRUPTED, explain
 
     if (other := paths.other_checkout()) is not None:
         chosen = f"works on {paths.root()}, not on {other} (HARNESS_ROOT={other} does)"
@@ -41,6 +41,7 @@ def main() -> None:
         message, code = explained
         typer.echo(f"error: {message}", err=True)
         sys.exit(code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on where this stopped", err=True)
-        sys.exit(130)
+    except SystemExit as end:  # Typer's, also of Ctrl-C, of which it says nothing
+        if end.code == INTERRUPTED:
+            typer.echo("interrupted; the same command goes on where this stopped", err=True)
+        raise

@@ -14,6 +14,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """While inside, Ctrl-C waits; programs that are started meanwhile never hear it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def stoppable(engine: Engine, announce: Callable[[str], None]) -> Iterator[None]:
     """While inside, the first signal stops the engine, the second at once, the third kills.
 

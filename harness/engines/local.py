@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
@@ -32,6 +33,7 @@ from harness.engines.base import (
     Started,
     alone_last,
 )
+from harness.engines.interrupts import deaf
 from harness.engines.keeper import End, Order, become_keeper, keep
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
@@ -320,6 +322,7 @@ def ask(question: Callable[..., Any], *arguments: Any) -> Any:
     except EOFError:
         raise WorkerDied(f"the process that was asked to {question.__name__} died") from None
     finally:
+        process.kill()  # it has answered, or nobody waits for that any more
         process.join()
         inbox.close()
 
@@ -330,13 +333,22 @@ def _answer(
     question: Callable[..., Any],
     arguments: Sequence[Any],
 ) -> None:
-    paths.adopt(environment)  # the server was started with those of its first user
-    outbox.send(question(*arguments))
+    """Nothing to whoever has gone: Ctrl-C ends a program while its fork server is starting."""
+    asker = multiprocessing.parent_process()
+    if asker is None or asker.is_alive():
+        paths.adopt(environment)  # the server was started with those of its first user
+        answer = question(*arguments)
+        with contextlib.suppress(BrokenPipeError):
+            outbox.send(answer)
 
 
 def _context() -> Any:
+    """Processes from the fork server, which hears no Ctrl-C, not even while it starts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    resource_tracker.ensure_running()  # the server starts it, too, and would hear again
+    with deaf():
+        forkserver.ensure_running()
     return context
 
 

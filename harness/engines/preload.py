@@ -1,7 +1,7 @@
 """What the fork server imports once, so that no worker has to.
 
 The server ends with the process that started it, and not before: a signal to the whole process
-group (a closed terminal, a shutdown) must leave the workers their time to save their state.
+group (Ctrl-C, a closed terminal, a shutdown) must leave the workers their time to save their state.
 """
 
 import gc
@@ -18,6 +18,9 @@ MODULES = (
     "harness.cli",
 )
 
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+
 # Imports leave next to no garbage, but looking for it takes a fifth of their time. And a worker
 # that looks for it among what it shares with the server would touch, and so copy, every page of
 # that: most of the cost of a short trial.
@@ -26,9 +29,6 @@ for name in MODULES:
     importlib.import_module(name)
 
 from harness import build, provenance, seeding  # noqa: E402
-
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 # What every worker would do anew: look up versions and hardware, import what jsonargparse needs on
 # its first use, read the sources that torch quotes where it is seeded.

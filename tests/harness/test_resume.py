@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -336,6 +338,31 @@ def test_force_starts_afresh(slowly) -> None:
     signaller = Signaller(0, 10**6)
     run_paper(Request("unruly", "cpu", variants=["loop"], seeds=1, force=True), [signaller])
     assert 10**6 - signaller.left == 12, "all twelve steps were done again"
+
+
+def test_ctrl_c_while_workers_are_being_prepared_is_one_line(unruly) -> None:
+    """The terminal sends it to all processes, also to the server that is importing torch."""
+    command = [sys.executable, "-m", "harness", "run", "unruly", "--tier", "smoke"]
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, start_new_session=True, **out)
+    while "forkserver" not in commands_below(run.pid):
+        assert run.poll() is None
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    printed, _ = run.communicate(timeout=250)
+    said = [line for line in printed.splitlines() if not line.startswith("note: this harness")]
+    assert run.returncode == 130
+    assert said == ["interrupted; the same command goes on where this stopped"]
+
+
+def commands_below(pid: int) -> str:
+    """What the processes that one has started were started with."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found += child.cmdline()
+    return " ".join(found)
 
 
 def test_the_command_line_waits_for_a_trial_unless_told_twice(unruly) -> None:
