@@ -84,11 +84,12 @@ def dirichlet(
     x, y = x[order], y[order]
     if shuffle:
         y[:train] = generator.permutation(y[:train])
-    posterior = mixture.posterior(x)
+    return _parts({"x": x, "y": y, "eta": mixture.posterior(x)}, train, dimension)
+
+
+def _parts(columns: dict[str, Array], train: int, dimension: int) -> Splits:
     first, second = (
-        Tensors(
-            **{n: torch.from_numpy(v[part]) for n, v in (("x", x), ("y", y), ("eta", posterior))}
-        )
+        Tensors(**{name: torch.from_numpy(column[part]) for name, column in columns.items()})
         for part in (slice(train), slice(train, None))
     )
     return Splits(first, second, dims={"dimension": dimension})
@@ -132,9 +133,4 @@ def _split(
     rows = generator.permutation(np.sort(found))[: train + test]
     if len(rows) < train + test:
         raise ValueError(f"{len(found)} different examples do not give {train} + {test}")
-    x, y = x[rows], np.where(plus[rows], 1.0, -1.0)
-    first, second = (
-        Tensors(x=torch.from_numpy(x[part]), y=torch.from_numpy(y[part]))
-        for part in (slice(train), slice(train, None))
-    )
-    return Splits(first, second, dims={"dimension": 2})
+    return _parts({"x": x[rows], "y": np.where(plus[rows], 1.0, -1.0)}, train, dimension=2)
