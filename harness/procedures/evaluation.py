@@ -71,12 +71,14 @@ class Evaluation:
                     self.recipe.scored(self.meters[index][name], output, batch)
                 if self.gathered:
                     kept[index].append((output, batch))
-        ranks = self.networks.ranks > 1
-        lost = {
-            index: bool(self.networks.mean(flag.float()) if ranks else flag)
-            for index, flag in broken.items()
-        }
-        return {index: self._values(index, kept[index], lost.get(index, False)) for index in alive}
+        lost = {index for index, flag in broken.items() if self._anywhere(flag)}
+        return {index: self._values(index, kept[index], index in lost) for index in alive}
+
+    def _anywhere(self, flag: Tensor) -> bool:
+        """On any of the processes, unless the recipe does not mind."""
+        if self.recipe.scores_diverged:
+            return False
+        return bool(self.networks.mean(flag.float()) if self.networks.ranks > 1 else flag)
 
     def _values(self, index: int, kept: list[Output], lost: bool) -> dict[str, float] | Diverged:
         meters = self.meters[index]

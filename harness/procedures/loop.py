@@ -141,7 +141,7 @@ class Loop:
         course = self.course
         losses = course.mean(self.networks.mean(course.total))
         for index in course.alive:
-            if not math.isfinite(losses[index]):
+            if not math.isfinite(losses[index]) and not self.recipe.scores_diverged:
                 text = f"the training loss became {losses[index]} in epoch {self._counted()}"
                 course.members[index].error = Diverged(text)
         rows = {index: course.place() | {"train_loss": losses[index]} for index in course.alive}

@@ -81,9 +81,15 @@ class Recipe:
             ``batch_size`` is still that of one step of all of them together, and the loss has
             to be a mean over examples.
 
+    Attributes:
+        scores_diverged: whether models are evaluated like any other whose loss became infinite,
+            or whose outputs are no numbers; otherwise they end in ``Diverged``.
+
     Raises:
         ValueError: when settings contradict each other.
     """
+
+    scores_diverged = False
 
     def __init__(
         self,

@@ -87,14 +87,15 @@ class Stacked:
     def _change(self, at: Sequence[At]) -> None:
         """Let the recipe change each model's gradients: models of their own see their rows."""
         for index, objective in enumerate(self.alone):
+            rows = []
             for name, parameter in objective.named_parameters():
                 whole = self.parameters[name].grad
                 parameter.grad = None if whole is None else whole[index]
+                rows.append(parameter.grad)
             self.recipe.gradients(objective.model, at[index])
-            for name, parameter in objective.named_parameters():
-                whole = self.parameters[name].grad
-                if whole is not None and parameter.grad is not None:
-                    whole[index].copy_(parameter.grad)  # where the hook has put another one
+            for row, parameter in zip(rows, objective.parameters(), strict=True):
+                if row is not None and parameter.grad is not None and parameter.grad is not row:
+                    row.copy_(parameter.grad)
                 parameter.grad = None
 
     def _tie(self) -> None:

@@ -60,6 +60,8 @@ def test_evaluations_by_steps(trial, splits, settings, net) -> None:
     for (a, b), mean in zip(((0, 5), (5, 10), (10, 12)), series.y, strict=True):
         total = sum(loss * n for loss, n in zip(losses[a:b], sizes[a:b], strict=True))
         assert mean == pytest.approx(total / sum(sizes[a:b]))
+    by_epochs = train(net, splits, Recipe(**settings), trial("epochs"))
+    assert torch.equal(weights(found), weights(by_epochs)), "the steps are the same"
 
 
 def test_hooks_know_where_training_is(trial, splits, settings, net) -> None:
