@@ -8,6 +8,7 @@ is started once and not once per trial. CSV curves are written by the workers in
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import netrc
 import os
@@ -26,7 +27,7 @@ import psutil
 from harness import paths, plan
 from harness.engines.base import Event, Finished, Reported, Started
 from harness.files import write_atomically
-from harness.judging.deciding import count, direction_only
+from harness.judging.deciding import count, deciding, direction_only
 from harness.judging.verdicts import current
 from harness.plan import PlannedTrial
 from harness.privacy import scrubbed
@@ -255,7 +256,8 @@ def _summary_run(outcome: Reproduction) -> None:
     from harness.report.rows import COLUMNS, verdict_rows
 
     key, tier = outcome.paper.key, outcome.tier
-    rows = [row | {"n": str(row["n"])} for row in verdict_rows(outcome.verdicts)]
+    rows = verdict_rows(deciding(outcome.verdicts))
+    text = [row | {"n": str(row["n"]), "path": json.dumps(row["path"])} for row in rows]
     counts = {str(kind): n for kind, n in count(outcome.verdicts).items() if n}
     if only := direction_only(outcome.verdicts):
         counts["direction only"] = only
@@ -268,7 +270,7 @@ def _summary_run(outcome: Reproduction) -> None:
     name = f"{key}-{tier}" + (f"-{outcome.results.name}" if outcome.quick else "")
     config = {"paper": key, "tier": tier, "title": outcome.paper.title, "quick": outcome.quick}
     run = _open(f"{key}-{tier}", name, "summary", [key, tier, "summary", *evidence], config)
-    table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows])
+    table = wandb.Table(list(COLUMNS), [[row[name] for name in COLUMNS] for row in text])
     with paths.results_in(outcome.results):
         store = RecordStore.here()
         figures = draw(collect(outcome.paper, store, {tier: outcome.datasets}))

@@ -88,6 +88,8 @@ def _tested(claim: Claim, row: Verdict) -> bool:
         return False
     if row.evidence == "reduced" and is_absolute(claim):
         return False
+    if row.verdict == "reproduced" and row.p is None:  # the error is one of reading, not of chance
+        return False
     interval = row.ci_low is not None or row.ci_high is not None or row.runs_met is not None
     return interval and row.verdict in ("reproduced", "not reproduced", "inconclusive")
 

@@ -107,7 +107,7 @@ class Tell:
 
     @classmethod
     def produces(cls, init_args):
-        return {"score"}
+        return {"score", f"error of {SAYS}", f"loss of {SAYS}"}
 
     def run(self, trial):
         print(SAYS, "https://example.org/home/max/data.npz")
