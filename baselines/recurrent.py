@@ -36,8 +36,8 @@ class Recurrent(nn.Module):
     - ``tanh`` (Elman): h_t = tanh(W x_t + U h_{t-1} + b), U orthogonal at first;
     - ``relu``: h_t = max(0, W x_t + U h_{t-1} + b), U the identity at first (Le et al., arXiv
       1504.00941);
-    - ``lstm``: i, f, o = sigmoid(·), g = tanh(·), c_t = f c_{t-1} + i g, h_t = o tanh(c_t), each (·)
-      W x_t + U h_{t-1} + b, and the bias of f 1 at first (Gers et al., 2000);
+    - ``lstm``: i, f, o = sigmoid(·), g = tanh(·), c_t = f c_{t-1} + i g, h_t = o tanh(c_t); (·) is
+      an affine map of x_t and h_{t-1}, and the bias of f is 1 at first (Gers et al., 2000);
     - ``gru``: as torch has it.
 
     Args:
