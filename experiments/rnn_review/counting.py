@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from experiments.rnn_review.data import IGNORED
-from experiments.rnn_review.text import Buckets, Text
+from experiments.rnn_review.text import UNKNOWN, Buckets, Text
 from harness.loading.splits import Tensors
 from harness.procedures.base import Outcome, Trial
 from harness.records import Series
 
 Codes = npt.NDArray[np.int64]
+Chances = npt.NDArray[np.float64]
 
 
 class Marginals:
@@ -41,9 +42,13 @@ class Marginals:
 class NGrams:
     """``loss``: cross-entropy of the next character by n-grams, in nats; over n as a series.
 
-    Interpolated as Witten and Bell (1991) do: with N(h) the times a context h was seen and U(h)
-    how many different characters followed it, p(c | h) = (N(h c) + U(h) p(c | h')) / (N(h) + U(h)),
-    where h' is h without its first character.
+    Interpolated as Kneser and Ney (1995) do, with one discount d a length of context h, whose h'
+    lacks the first character:
+
+        p(c | h) = max(N(h c) - d, 0) / N(h) + d U(h) / N(h) p(c | h'),   d = n_1 / (n_1 + 2 n_2)
+
+    N counts occurrences for the longest context and different characters before h c for shorter
+    ones, U(h) different c after h, and n_k the h c with N(h c) = k.
 
     Args:
         orders: characters of context, up to; ``loss`` is that of the order that is best on the
@@ -75,28 +80,35 @@ def losses(train: Tensor, test: Tensor, kinds: int, orders: int) -> list[float]:
     The first ``orders`` characters, which have no whole context, are not scored.
     """
     seen, new = train.numpy(), test.numpy()
-    chance: npt.NDArray[np.float64] = np.full(len(new) - orders, 1 / kinds)
+    below: Chances = np.full(len(new) - orders, 1 / kinds)
     found = []
     for order in range(orders + 1):
-        contexts, places = codes(seen, kinds, order), codes(new, kinds, order)[orders - order :]
-        next_seen, next_new = seen[order:], new[orders:]
-        pairs, times = np.unique(contexts * kinds + next_seen, return_counts=True)
-        heads, first = np.unique(pairs // kinds, return_index=True)
-        different = np.diff(np.append(first, len(pairs)))
-        total = np.add.reduceat(times, first)
-        n, u = looked_up(heads, total, places), looked_up(heads, different, places)
-        n_next = looked_up(pairs, times, places * kinds + next_new)
-        chance = np.where(n > 0, (n_next + u * chance) / np.maximum(n + u, 1), chance)
-        found.append(float(-np.log(chance).mean()))
+        wanted = grams(new, kinds, order + 1)[orders - order :]
+        occurrences = np.unique(grams(seen, kinds, order + 1), return_counts=True)
+        found.append(float(-np.log(discounted(*occurrences, kinds, wanted, below)).mean()))
+        longer = np.unique(grams(seen, kinds, order + 2))  # each with another character before
+        before = np.unique(longer % kinds ** (order + 1), return_counts=True)
+        below = discounted(*before, kinds, wanted, below)
     return found
 
 
-def codes(text: Codes, kinds: int, order: int) -> Codes:
-    """The ``order`` characters before each as one number, for all that have so many before them."""
-    found = np.zeros(len(text) - order, dtype=np.int64)
-    for k in range(order):
-        found = found * kinds + text[k : len(text) - order + k]
+def grams(text: Codes, kinds: int, length: int) -> Codes:
+    """All stretches of so many characters, as one number each."""
+    found = np.zeros(len(text) - length + 1, dtype=np.int64)
+    for k in range(length):
+        found = found * kinds + text[k : len(text) - length + 1 + k]
     return found
+
+
+def discounted(known: Codes, times: Codes, kinds: int, wanted: Codes, below: Chances) -> Chances:
+    """p(c | h) of wanted h c, from those that are known and how often, and from p(c | h')."""
+    once, twice = int((times == 1).sum()), int((times == 2).sum())
+    discount = min(max(once / max(once + 2 * twice, 1), 0.01), 0.99)
+    heads, first = np.unique(known // kinds, return_index=True)
+    total = looked_up(heads, np.add.reduceat(times, first), wanted // kinds)
+    after = looked_up(heads, np.diff(np.append(first, len(known))), wanted // kinds)
+    share = np.maximum(looked_up(known, times, wanted) - discount, 0) + discount * after * below
+    return np.where(total > 0, share / np.maximum(total, 1), below)
 
 
 def looked_up(keys: Codes, values: Codes, wanted: Codes) -> Codes:
@@ -108,7 +120,7 @@ def looked_up(keys: Codes, values: Codes, wanted: Codes) -> Codes:
 class UsualTag:
     """``accuracy`` of giving each word its most frequent tag in training.
 
-    Words without a number of their own get the most frequent tag of all that have none.
+    A word without a number of its own gets the most frequent tag of such words with its ending.
     """
 
     @classmethod
@@ -117,16 +129,25 @@ class UsualTag:
 
     def run(self, trial: Trial) -> Outcome:
         dims = trial.data.dims
-        words, tags = flat(trial.data.train)
-        counts = torch.zeros(dims["symbols"], dims["outputs"])
-        counts.index_put_((words, tags), torch.ones(len(words)), accumulate=True)
+        words, endings, tags = flat(trial.data.train)
+        rare = words == UNKNOWN
+        by_word = counted(words, tags, dims["symbols"], dims["outputs"])
+        by_ending = counted(endings[rare], tags[rare], dims["suffixes"], dims["outputs"])
+        by_ending += by_ending.sum(0) / (1 + by_ending.sum())  # decides where nothing was counted
+        words, endings, tags = flat(trial.data.test)
+        counts = torch.where((words == UNKNOWN)[:, None], by_ending[endings], by_word[words])
         usual = 1 + counts[:, 1:].argmax(1)  # 0 is no tag
-        words, tags = flat(trial.data.test)
-        return Outcome({"accuracy": float((usual[words] == tags).double().mean())})
+        return Outcome({"accuracy": float((usual == tags).double().mean())})
 
 
-def flat(split: Buckets) -> tuple[Tensor, Tensor]:
-    """All words and tags of a split, in a row each."""
+def counted(names: Tensor, tags: Tensor, kinds: int, outputs: int) -> Tensor:
+    """How often each name has each tag, (kinds, outputs)."""
+    counts = torch.zeros(kinds, outputs)
+    return counts.index_put_((names, tags), torch.ones(len(names)), accumulate=True)
+
+
+def flat(split: Buckets) -> tuple[Tensor, Tensor, Tensor]:
+    """All words, endings and tags of a split, in a row each."""
     batch = split[torch.arange(len(split))]
-    counted = batch["y"] != IGNORED
-    return batch["x"][counted], batch["y"][counted]
+    there = batch["y"] != IGNORED
+    return batch["x"][there], batch["suffix"][there], batch["y"][there]

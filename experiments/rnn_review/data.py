@@ -43,7 +43,7 @@ def adding(seed: int, length: int = 50, train: int = 64_000, test: int = 1000) -
     return splits(seed, draw, train, test, symbols=0, features=2, outputs=1)
 
 
-def order(seed: int, length: int = 50, train: int = 64_000, test: int = 1000) -> Splits:
+def order(seed: int, length: int = 60, train: int = 64_000, test: int = 1000) -> Splits:
     """Which two symbols came, and in which order (Hochreiter and Schmidhuber, 1997, experiment 6a).
 
     Of ``length`` symbols all are distractors but two, A or B each: one at a place between 0.1 and
@@ -159,7 +159,7 @@ def translation(
         start = torch.full((n, 1), symbols)
         return {"x": x, "y": y, "before": torch.cat([start, y[:, :-1]], dim=1)}
 
-    return splits(seed, draw, train, test, symbols=symbols)
+    return splits(seed, draw, train, test, symbols=symbols, features=0, outputs=symbols)
 
 
 def splits(seed: int, draw: Draw, train: int, test: int, **dims: int) -> Splits:

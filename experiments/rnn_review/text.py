@@ -128,7 +128,7 @@ def tagged(
 
     parts = [Buckets([rows(s) for s in part], size) for part in (train, test, val)]
     dims = {"symbols": len(words) + 1, "suffixes": len(endings) + 1, "outputs": len(tags) + 1}
-    return Splits(*parts, dims=dims)
+    return Splits(*parts, dims=dims | {"features": 0})
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:
@@ -193,5 +193,5 @@ def cut(text: Tensor, kinds: int, length: int, limit: int | None) -> Text:
         return TensorColumns(x=x, y=y)
 
     train, val = windows(beginning, length), windows(text[first:second], 20 * length)
-    dims = {"symbols": kinds, "outputs": kinds}
+    dims = {"symbols": kinds, "features": 0, "outputs": kinds}
     return Text(train, windows(end, 20 * length), val, dims, beginning=beginning, end=end)

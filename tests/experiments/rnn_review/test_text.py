@@ -64,7 +64,7 @@ def test_what_training_has_seen_once_or_never_is_unknown():
     assert batch["x"].tolist() == [[0, 1, 0]]  # only "the" stands twice
     assert batch["suffix"][0, 0] == known["suffix"][0, 1] == known["suffix"][1, 1] > 0  # cat
     assert batch["suffix"][0, 2] == 0 and batch["y"][0, 2] == 0  # a tag that no output wins
-    assert data.dims == {"symbols": 2, "suffixes": 3, "outputs": 4}
+    assert data.dims == {"symbols": 2, "suffixes": 3, "outputs": 4, "features": 0}
 
 
 def test_sentences_are_grouped_by_length_and_padding_does_not_count():
