@@ -8,7 +8,7 @@ layer does not see the padding of, and backpropagation through a window of time.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,8 @@ class Recurrent(nn.Module):
         return torch.cat([states, backward], dim=-1)
 
     def _run(self, units: nn.Module, x: Tensor) -> Tensor:
-        state, found = None, []
+        state: Any = None
+        found: list[Tensor] = []
         for part in x.split(self.window or x.shape[1], dim=1):
             states, state = units(part, state)
             state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
@@ -93,20 +94,24 @@ class Recurrent(nn.Module):
 
 def layer(features: int, hidden: int, cell: Cell) -> nn.RNNBase:
     """Units of one direction with their initial weights; all biases are 0 but that of ``f``."""
-    if cell in ("tanh", "relu"):
-        made: nn.RNNBase = nn.RNN(features, hidden, nonlinearity=cell, batch_first=True)
+    made: nn.RNNBase
+    if cell == "lstm":
+        made = nn.LSTM(features, hidden, batch_first=True)
+    elif cell == "gru":
+        made = nn.GRU(features, hidden, batch_first=True)
     else:
-        made = (nn.LSTM if cell == "lstm" else nn.GRU)(features, hidden, batch_first=True)
+        made = nn.RNN(features, hidden, nonlinearity=cell, batch_first=True)
+    weights = dict(made.named_parameters())
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in weights.items():
             if name.startswith("bias"):
                 parameter.zero_()
         if cell == "tanh":
-            nn.init.orthogonal_(made.weight_hh_l0)
+            nn.init.orthogonal_(weights["weight_hh_l0"])
         elif cell == "relu":
-            nn.init.eye_(made.weight_hh_l0)
+            nn.init.eye_(weights["weight_hh_l0"])
         elif cell == "lstm":  # torch keeps i, f, g, o in this order, and two biases that are added
-            made.bias_ih_l0[hidden : 2 * hidden] = 1.0
+            weights["bias_ih_l0"][hidden : 2 * hidden] = 1.0
     return made
 
 

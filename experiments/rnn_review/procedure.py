@@ -56,7 +56,8 @@ class TunedFit(Fit):
         Raises:
             Diverged: with every rate.
         """
-        figures, rates = [], []
+        figures: list[float] = []
+        rates: list[float] = []
         for rate in self.rates:
             try:
                 figures.append(self._tried(rate, trial))

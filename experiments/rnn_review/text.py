@@ -60,8 +60,10 @@ def english_web_treebank(root: Path, size: int = 32, limit: int | None = None) -
         size: sentences a batch.
         limit: training sentences that are used; all, unless given.
     """
-    parts = [read_conllu(root / f"en_ewt-ud-{part}.conllu.gz") for part in ("train", "dev", "test")]
-    return tagged(*parts, size, limit)
+    train, val, test = (
+        read_conllu(root / f"en_ewt-ud-{part}.conllu.gz") for part in ("train", "dev", "test")
+    )
+    return tagged(train, val, test, size, limit)
 
 
 def generated_sentences(
@@ -128,7 +130,7 @@ def tagged(
 
     parts = [Buckets([rows(s) for s in part], size) for part in (train, test, val)]
     dims = {"symbols": len(words) + 1, "suffixes": len(endings) + 1, "outputs": len(tags) + 1}
-    return Splits(*parts, dims=dims | {"features": 0})
+    return Splits(parts[0], parts[1], parts[2], dims | {"features": 0})
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:
