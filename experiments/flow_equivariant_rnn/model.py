@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,47 @@ def circular(inputs: int, outputs: int, height: int, width: int, kernel: int = 3
     return nn.Conv2d(inputs, outputs, size, padding=padding, padding_mode="circular", bias=False)
 
 
-class TranslationCell(nn.Module):
-    """One step of a recurrence whose banks move over a torus at integer velocities.
+class FlowCell(nn.Module):
+    """One step of the recurrence. What carries the banks along is a subclass's.
+
+    Args:
+        inputs: U, of a frame.
+        recurrent: W, of a bank.
+        velocities: of the banks.
+        shape: of a bank's maps (hidden, height, width).
+    """
+
+    def __init__(
+        self, inputs: nn.Module, recurrent: nn.Module, velocities: list[Any], shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.recurrent = recurrent
+        self.velocities = velocities
+        self.shape = shape
+
+    def initial(self, batch: int, like: Tensor) -> Tensor:
+        """No activity: zeros (batch, banks, hidden, height, width)."""
+        return like.new_zeros(batch, len(self.velocities), *self.shape)
+
+    def forward(self, frame: Tensor, h: Tensor, step: int) -> Tensor:
+        """The next state.
+
+        Args:
+            frame: (batch, channels, height, width).
+            h: (batch, banks, hidden, height, width).
+            step: how many frames were seen before.
+        """
+        carried = self.recurrent(self.carry(h, step).flatten(0, 1)).unflatten(0, h.shape[:2])
+        return F.relu(carried + self.inputs(frame)[:, None])
+
+    def carry(self, h: Tensor, step: int) -> Tensor:
+        """Every bank moved by a step at its own velocity."""
+        raise NotImplementedError
+
+
+class TranslationCell(FlowCell):
+    """Banks move over a torus at integer velocities.
 
     Args:
         channels: of a frame.
@@ -59,12 +98,13 @@ class TranslationCell(nn.Module):
         reach: int,
         flow: Flow = "constant",
     ) -> None:
-        super().__init__()
+        super().__init__(
+            circular(channels, hidden, height, width),
+            circular(hidden, hidden, height, width),
+            velocities(reach, height, width),
+            (hidden, height, width),
+        )
         self.flow = flow
-        self.velocities = velocities(reach, height, width)
-        self.map_shape = (hidden, height, width)
-        self.input = circular(channels, hidden, height, width)
-        self.recurrent = circular(hidden, hidden, height, width)
         if flow == "learned":
             size = [2 * reach + 1 if side > 1 else 1 for side in (height, width)]
             kernels = torch.empty(len(self.velocities), 1, *size)
@@ -72,23 +112,7 @@ class TranslationCell(nn.Module):
                 nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="linear")
             self.kernels = nn.Parameter(kernels)
 
-    def initial(self, batch: int, like: Tensor) -> Tensor:
-        """No activity: zeros (batch, banks, hidden, height, width)."""
-        return like.new_zeros(batch, len(self.velocities), *self.map_shape)
-
-    def forward(self, frame: Tensor, h: Tensor, step: int) -> Tensor:
-        """The next state.
-
-        Args:
-            frame: (batch, channels, height, width).
-            h: (batch, banks, hidden, height, width).
-            step: how many frames were seen before.
-        """
-        carried = self.recurrent(self.carry(h, step).flatten(0, 1)).unflatten(0, h.shape[:2])
-        return F.relu(carried + self.input(frame)[:, None])
-
     def carry(self, h: Tensor, step: int) -> Tensor:
-        """Every bank moved by a step at its own velocity."""
         if self.flow == "learned":
             return self._filtered(h)
         sign = -1 if self.flow == "alternating" and step % 2 else 1
@@ -96,7 +120,7 @@ class TranslationCell(nn.Module):
         return torch.stack([shifted(bank, sign * y, sign * x) for bank, (y, x) in banks], dim=1)
 
     def _filtered(self, h: Tensor) -> Tensor:
-        batch, _, hidden, height, width = h.shape
+        batch, _, hidden, *_ = h.shape
         rows, columns = self.kernels.shape[2:]
         maps = h.transpose(1, 2).flatten(0, 1)  # banks are the channels
         padded = F.pad(maps, (columns // 2, columns // 2, rows // 2, rows // 2), mode="circular")
@@ -120,7 +144,7 @@ class Forecaster(nn.Module):
         decoder: from (batch, maps, height, width) to a frame.
     """
 
-    def __init__(self, cell: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, cell: FlowCell, decoder: nn.Module) -> None:
         super().__init__()
         self.cell = cell
         self.decoder = decoder
@@ -137,7 +161,7 @@ class Forecaster(nn.Module):
 
     def state(self, x: Tensor) -> Tensor:
         """The hidden state (batch, banks, …) after all frames of x (batch, time, channels, …)."""
-        h: Tensor = self.cell.initial(len(x), x)  # type: ignore[operator]
+        h = self.cell.initial(len(x), x)
         for step, frame in enumerate(x.unbind(1)):
             h = self.cell(frame, h, step)
         return h
@@ -164,9 +188,10 @@ class TranslationForecaster(Forecaster):
         layers = (circular(hidden, hidden, *size) for _ in range(decoder_layers))
         super().__init__(
             TranslationCell(channels, hidden, *size, reach, flow),
-            nn.Sequential(*_activated(layers), circular(hidden, channels, *size)),
+            nn.Sequential(*activated(layers), circular(hidden, channels, *size)),
         )
 
 
-def _activated(layers: Iterable[nn.Module]) -> list[nn.Module]:
+def activated(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """ReLU behind each layer."""
     return [part for layer in layers for part in (layer, nn.ReLU())]

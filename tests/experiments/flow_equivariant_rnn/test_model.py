@@ -63,7 +63,7 @@ def test_a_bank_is_a_recurrent_network_that_is_carried_along():
     for t, frame in enumerate(x.unbind(1)):
         stabilised = torch.roll(frame, (-t * rows, -t * columns), (-2, -1))
         both = torch.cat([h, stabilised], 1)
-        weights = torch.cat([model.cell.recurrent.weight, model.cell.input.weight], 1)
+        weights = torch.cat([model.cell.recurrent.weight, model.cell.inputs.weight], 1)
         h = F.relu(F.conv2d(F.pad(both, (1, 1, 1, 1), mode="circular"), weights))
     expected = torch.roll(h, (5 * rows, 5 * columns), (-2, -1))
     found = model.state(x)[:, model.cell.velocities.index((rows, columns))]
