@@ -39,7 +39,7 @@ def circular(inputs: int, outputs: int, height: int, width: int, kernel: int = 3
 
 
 class FlowCell(nn.Module):
-    """One step of the recurrence. What carries the banks along is a subclass's.
+    """One step of the recurrence; a subclass says how maps move.
 
     Args:
         inputs: U, of a frame.
@@ -74,6 +74,11 @@ class FlowCell(nn.Module):
 
     def carry(self, h: Tensor, step: int) -> Tensor:
         """Every bank moved by a step at its own velocity."""
+        banks = zip(h.unbind(1), self.velocities, strict=True)
+        return torch.stack([self.moved(bank, velocity) for bank, velocity in banks], dim=1)
+
+    def moved(self, maps: Tensor, velocity: Any) -> Tensor:
+        """ψ(velocity): maps (batch, hidden, height, width) moved by one step."""
         raise NotImplementedError
 
 
@@ -115,9 +120,13 @@ class TranslationCell(FlowCell):
     def carry(self, h: Tensor, step: int) -> Tensor:
         if self.flow == "learned":
             return self._filtered(h)
-        sign = -1 if self.flow == "alternating" and step % 2 else 1
-        banks = zip(h.unbind(1), self.velocities, strict=True)
-        return torch.stack([shifted(bank, sign * y, sign * x) for bank, (y, x) in banks], dim=1)
+        if self.flow == "alternating" and step % 2:
+            banks = zip(h.unbind(1), self.velocities, strict=True)
+            return torch.stack([shifted(bank, -rows, -columns) for bank, (rows, columns) in banks], 1)
+        return super().carry(h, step)
+
+    def moved(self, maps: Tensor, velocity: Any) -> Tensor:
+        return shifted(maps, *velocity)
 
     def _filtered(self, h: Tensor) -> Tensor:
         batch, _, hidden, *_ = h.shape

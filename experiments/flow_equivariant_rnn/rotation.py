@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,9 +90,8 @@ class RotationCell(FlowCell):
         convolutions = Lifting(channels, hidden), GroupConvolution(hidden, hidden)
         super().__init__(*convolutions, list(velocities), shape)
 
-    def carry(self, h: Tensor, step: int) -> Tensor:
-        banks = zip(h.unbind(1), self.velocities, strict=True)
-        return torch.stack([turned(bank, degrees) for bank, degrees in banks], dim=1)
+    def moved(self, maps: Tensor, velocity: Any) -> Tensor:
+        return turned(maps, velocity)
 
 
 def turned(maps: Tensor, degrees: int) -> Tensor:
