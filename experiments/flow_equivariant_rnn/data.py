@@ -65,7 +65,11 @@ class Translation:
     def frames(self, images: Tensor, start: Tensor, velocity: Tensor, steps: int) -> Tensor:
         time = torch.arange(steps)[:, None]
         row, column = (
-            (torch.arange(side) - start[..., axis, None, None] - velocity[..., axis, None, None] * time)
+            (
+                torch.arange(side)
+                - start[..., axis, None, None]
+                - velocity[..., axis, None, None] * time
+            )
             % side
             for axis, side in enumerate((self.height, self.width))
         )  # (batch, objects, steps, side): where the pixels come from
@@ -251,9 +255,7 @@ def _splits(
 ) -> FlowSplits:
     train, test, far, frames = counts
 
-    def drawn(
-        part: str, count: int, motion: Motion = motion, ahead: int = frames
-    ) -> Sequences:
+    def drawn(part: str, count: int, motion: Motion = motion, ahead: int = frames) -> Sequences:
         purpose = derive(seed, part, ahead, "" if motion is whole else repr(motion))
         generator = torch.Generator().manual_seed(purpose)
         mixed = shuffled and part == "train"

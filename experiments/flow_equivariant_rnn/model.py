@@ -122,7 +122,9 @@ class TranslationCell(FlowCell):
             return self._filtered(h)
         if self.flow == "alternating" and step % 2:
             banks = zip(h.unbind(1), self.velocities, strict=True)
-            return torch.stack([shifted(bank, -rows, -columns) for bank, (rows, columns) in banks], 1)
+            return torch.stack(
+                [shifted(bank, -rows, -columns) for bank, (rows, columns) in banks], 1
+            )
         return super().carry(h, step)
 
     def moved(self, maps: Tensor, velocity: Any) -> Tensor:
