@@ -39,15 +39,15 @@ def chance(data):
 
 def test_training_measures_what_it_declares_and_beats_the_mean_frame(tmp_path):
     data = small()
-    outcome = run(tmp_path, data, 80)
+    outcome = run(tmp_path, data, 100)
     declared = ForecastFit.produces({"metrics": {"mse": MeanSquaredError()}, "tests": ["speed"]})
     assert set(outcome.metrics) | set(outcome.series) >= declared - {"best_mse", "selected_mse"}
-    assert outcome.metrics["mse"] < 0.7 * chance(data)
+    assert outcome.metrics["mse"] < 0.85 * chance(data)
 
 
 def test_on_shuffled_targets_training_ends_at_chance(tmp_path):
     data = small(shuffled=True)
-    assert run(tmp_path, data, 80).metrics["mse"] > 0.9 * chance(data)
+    assert run(tmp_path, data, 100).metrics["mse"] > 0.92 * chance(data)
 
 
 class Still(nn.Module):
