@@ -15,7 +15,7 @@ With V = {0} it is the recurrent network that is equivariant to still transforma
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -56,6 +56,7 @@ class FlowCell(nn.Module):
         self.recurrent = recurrent
         self.velocities = velocities
         self.shape = shape
+        self.activation: Callable[[Tensor], Tensor] = F.relu
 
     def initial(self, batch: int, like: Tensor) -> Tensor:
         """No activity: zeros (batch, banks, hidden, height, width)."""
@@ -70,7 +71,7 @@ class FlowCell(nn.Module):
             step: how many frames were seen before.
         """
         carried = self.recurrent(self.carry(h, step).flatten(0, 1)).unflatten(0, h.shape[:2])
-        return F.relu(carried + self.inputs(frame)[:, None])
+        return self.activation(carried + self.inputs(frame)[:, None])
 
     def carry(self, h: Tensor, step: int) -> Tensor:
         """Every bank moved by a step at its own velocity."""
