@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from experiments.flow_equivariant_rnn.model import velocities
 from experiments.flow_equivariant_rnn.rotation import spun
 from harness.loading.readers import read_labelled_images
 from harness.loading.splits import Batch, Splits
@@ -58,8 +59,7 @@ class Translation:
 
     def _velocities(self) -> Tensor:
         fastest = self.fastest if self.speed is None else self.speed
-        axes = [torch.arange(-fastest, fastest + 1) * (n > 1) for n in (self.height, self.width)]
-        grid = torch.cartesian_prod(*axes).unique(dim=0)
+        grid = torch.tensor(velocities(fastest, self.height, self.width))
         return grid if self.speed is None else grid[grid.abs().amax(1) == self.speed]
 
     def frames(self, images: Tensor, start: Tensor, velocity: Tensor, steps: int) -> Tensor:
@@ -102,8 +102,9 @@ class Rotation:
         padded = F.pad(images, 4 * (margin,))[:, :, None].expand(-1, -1, steps, -1, -1)
         turned = spun(padded.flatten(0, 2)[:, None], angles.flatten())
         inner = turned[..., margin : margin + side, margin : margin + side]
-        moved = inner.unflatten(0, angles.shape).sum(1).clamp(0, 1)  # (batch, steps, 1, …)
-        return F.avg_pool2d(moved.flatten(0, 1), self.pooling).unflatten(0, moved.shape[:2])
+        moved = inner.reshape(*angles.shape, 1, side, side).sum(1).clamp(0, 1)
+        pooled = F.avg_pool2d(moved.flatten(0, 1), self.pooling)
+        return pooled.reshape(len(images), steps, *pooled.shape[1:])
 
 
 class Sequences:
@@ -180,7 +181,7 @@ def ring(
     generator = torch.Generator().manual_seed(derive(seed, "ring"))
     images = torch.zeros(3 * 1000, 1, cells)
     images[..., :6] = torch.rand(len(images), 1, 6, generator=generator)
-    parts = dict(zip(PARTS, images.split(1000), strict=True))
+    parts = dict(zip(PARTS, torch.split(images, 1000), strict=True))
     motions = {speed: Translation(1, cells, fastest, speed) for speed in SPEEDS}
     whole = Translation(1, cells, fastest)
     return _splits(parts, (train, test, far, frames), whole, motions, seed, shuffled)

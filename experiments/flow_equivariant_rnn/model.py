@@ -33,8 +33,8 @@ def velocities(reach: int, height: int, width: int) -> list[tuple[int, int]]:
 
 def circular(inputs: int, outputs: int, height: int, width: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution without bias on a torus; on a ring (one row) the kernel is a row, too."""
-    size = tuple(kernel if side > 1 else 1 for side in (height, width))
-    padding = tuple(k // 2 for k in size)
+    size = (kernel if height > 1 else 1, kernel if width > 1 else 1)
+    padding = (size[0] // 2, size[1] // 2)
     return nn.Conv2d(inputs, outputs, size, padding=padding, padding_mode="circular", bias=False)
 
 
@@ -114,8 +114,8 @@ class TranslationCell(FlowCell):
         if flow == "learned":
             size = [2 * reach + 1 if side > 1 else 1 for side in (height, width)]
             kernels = torch.empty(len(self.velocities), 1, *size)
-            for kernel in kernels.split(1):
-                nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="linear")
+            for kernel in kernels:
+                nn.init.kaiming_normal_(kernel[None], mode="fan_out", nonlinearity="linear")
             self.kernels = nn.Parameter(kernels)
 
     def carry(self, h: Tensor, step: int) -> Tensor:
@@ -137,7 +137,7 @@ class TranslationCell(FlowCell):
         maps = h.transpose(1, 2).flatten(0, 1)  # banks are the channels
         padded = F.pad(maps, (columns // 2, columns // 2, rows // 2, rows // 2), mode="circular")
         found = F.conv2d(padded, self.kernels, groups=len(self.velocities))
-        return found.unflatten(0, (batch, hidden)).transpose(1, 2)
+        return found.reshape(batch, hidden, *found.shape[1:]).transpose(1, 2)
 
 
 def shifted(maps: Tensor, rows: int, columns: int) -> Tensor:

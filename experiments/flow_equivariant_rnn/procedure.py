@@ -61,10 +61,9 @@ class ForecastFit(Fit):
 
     def _errors(self, model: nn.Module, split: Any, device: torch.device) -> Tensor:
         """Squared error by the step ahead, the mean over sequences and pixels: (steps,)."""
-        total: Tensor | int = 0
-        for indices in torch.arange(len(split)).split(self.eval_batch_size):
+        totals = []
+        for indices in torch.split(torch.arange(len(split)), self.eval_batch_size):
             batch = {name: column.to(device) for name, column in split[indices].items()}
             squares = (self.predict(model, batch) - batch["y"]).double() ** 2
-            total = total + squares.sum((0, 2, 3, 4)).cpu()
-        assert isinstance(total, Tensor)
-        return total / (len(split) * batch["y"][0, 0].numel())
+            totals.append(squares.mean((2, 3, 4)).sum(0).cpu())
+        return torch.stack(totals).sum(0) / len(split)

@@ -35,7 +35,8 @@ TURNS = torch.tensor([_turned(steps) for steps in range(ORIENTATIONS)])
 
 def turned_kernels(kernels: Tensor) -> Tensor:
     """Kernels (…, 3, 3) turned by 0°, 45°, …, 315°: (8, …, 3, 3)."""
-    return kernels.flatten(-2)[..., TURNS.to(kernels.device)].movedim(-2, 0).unflatten(-1, (3, 3))
+    found = kernels.flatten(-2)[..., TURNS.to(kernels.device)].movedim(-2, 0)
+    return found.reshape(ORIENTATIONS, *kernels.shape)
 
 
 class Lifting(nn.Module):
@@ -98,8 +99,9 @@ def turned(maps: Tensor, degrees: int) -> Tensor:
     """Maps (batch, hidden · 8, side, side) turned in place and in orientation."""
     eighths = math.trunc(degrees * ORIENTATIONS / 360)
     if eighths:
-        moved = maps.unflatten(1, (-1, ORIENTATIONS)).roll(eighths, 2)
-        maps = moved.flatten(1, 2)
+        batch, channels, *size = maps.shape
+        oriented = maps.reshape(batch, channels // ORIENTATIONS, ORIENTATIONS, *size)
+        maps = oriented.roll(eighths, 2).flatten(1, 2)
     return torch.rot90(maps, degrees // 90, (-2, -1)) if degrees % 90 == 0 else spun(maps, degrees)
 
 

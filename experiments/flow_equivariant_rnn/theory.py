@@ -128,7 +128,9 @@ class Cost:
         return {"operations", "state_bytes", "slowdown"}
 
     def run(self, trial: Trial) -> Outcome:
-        cells = [TranslationCell(1, self.hidden, *2 * [self.side], reach) for reach in (0, 1, 2)]
+        cells = [
+            TranslationCell(1, self.hidden, self.side, self.side, reach) for reach in (0, 1, 2)
+        ]
         banks = [float(len(cell.velocities)) for cell in cells]
         operations, sizes = zip(*map(self._step, cells), strict=True)
         seconds = interleaved({str(r): self._pass(r) for r in (0, 2)}, self.repeats)

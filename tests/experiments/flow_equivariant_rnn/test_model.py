@@ -126,4 +126,5 @@ def test_alternating_shifts_are_undone_by_the_next():
     h = torch.randn(1, 9, 2, 5, 5)
     once = cell.carry(h, 0)
     torch.testing.assert_close(cell.carry(once, 1), h)
+    assert torch.equal(cell.carry(h, 2), once)
     assert not torch.equal(once, h)
