@@ -85,7 +85,7 @@ class Recurrent(nn.Module):
     def _run(self, units: nn.Module, x: Tensor) -> Tensor:
         state: Any = None
         found: list[Tensor] = []
-        for part in x.split(self.window or x.shape[1], dim=1):
+        for part in torch.split(x, self.window or x.shape[1], dim=1):
             states, state = units(part, state)
             state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
             found.append(states)

@@ -72,7 +72,7 @@ class GradientFlow:
 
 def recurrent_matrix(kind: str, hidden: int, scale: float) -> Tensor:
     """A random matrix (hidden, hidden) in double precision; see :class:`GradientFlow`."""
-    rotation = torch.linalg.qr(torch.randn(hidden, hidden, dtype=torch.float64))[0]
+    rotation: Tensor = torch.linalg.qr(torch.randn(hidden, hidden, dtype=torch.float64))[0]
     if kind == "orthogonal":
         return scale * rotation
     if kind == "jordan":
