@@ -57,9 +57,11 @@ def planned(
     if not isinstance(schedule, Schedule):
         return first
     store, known = RecordStore.here(), {trial.id for trial in first}
-    more = plan.plan(paper, tier, datasets, schedule.most, variants)
+    cells = {(t.variant, t.dataset) for t in first if _grows(paper, tier, (t.variant, t.dataset))}
+    growing = [d for d in datasets if any(d == dataset for _, dataset in cells)]
+    more = plan.plan(paper, tier, growing, schedule.most, variants)
     grown = [t for t in more if t.id not in known and store.path(t.paper, t.tier, t.id).exists()]
-    return first + [t for t in grown if _grows(paper, tier, (t.variant, t.dataset))]
+    return first + [t for t in grown if (t.variant, t.dataset) in cells]
 
 
 def following(

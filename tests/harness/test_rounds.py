@@ -14,7 +14,7 @@ from harness.plan import PlanError
 from harness.records import Measured, RecordStore
 from harness.report.markdown import write_paper
 from harness.reproduction import Request, reproduce, run
-from harness.rounds import following
+from harness.rounds import following, planned
 from harness.specs import catalog
 
 CLAIM = {
@@ -49,6 +49,23 @@ def close(edit_spec) -> None:
         ]
 
     edit_spec(change)
+
+
+def test_data_with_few_splits_keep_their_fixed_seeds_beside_data_that_grow(
+    close, edit_spec
+) -> None:
+    def change(spec: dict) -> None:
+        spec["datasets"]["digits"]["splits"] = 2
+        spec["tiers"]["smoke"]["datasets"] = ["theory", "digits"]
+        spec["tiers"]["smoke"]["variants"] += ["net"]
+        spec["tiers"]["smoke"].setdefault("overrides", []).append(
+            {"when": {"dataset": "digits"}, "seeds": 2}
+        )
+
+    edit_spec(change)
+    trials = planned(catalog.load("toy"), "smoke", ["theory", "digits"])
+    assert {t.seed for t in trials if t.dataset == "digits"} == {0, 1}
+    assert {t.seed for t in trials if t.dataset == "theory"} == {0, 1, 2}
 
 
 class Listener:
