@@ -112,7 +112,8 @@ class Single:
         self._optimizer: Any = fabric.setup_optimizers(self.optimizer)
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
         self._closure = closure is not None and closure.default is closure.empty
-        self._augments, self._changes = map(recipe.overrides, ("augment", "gradients"))
+        self._augments = recipe.overrides("augment")
+        self._changes = recipe.overrides("gradients", "gradients_together")
         self._outside = Outside(model, recipe)
         self._training: Batches | None = None
         self._index = 0

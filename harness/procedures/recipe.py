@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -75,6 +75,9 @@ class Recipe:
         monitor: the figure that decides which evaluation is best: ``val_…``, ``train_loss`` or
             one of :meth:`watch`; default the first metric on the validation split.
         mode: whether the most or the least is best, for figures that do not say it themselves.
+        ties: which of equal evaluations is the best one; with ``last``, an equal one renews
+            the patience.
+        min_delta: by how much an evaluation has to be better than the best one.
         patience: evaluations without a better one, after which training stops.
         fabric: arguments of Lightning's Fabric (``devices``, ``strategy``, ``precision``, …), for
             strategies that keep the whole model on every device. With several devices
@@ -113,6 +116,8 @@ class Recipe:
         select: Literal["last", "best"] = "last",
         monitor: str | None = None,
         mode: dict[str, Literal["min", "max"]] | None = None,
+        ties: Literal["first", "last"] = "first",
+        min_delta: float = 0.0,
         patience: int | None = None,
         fabric: dict[str, Any] | None = None,
     ) -> None:
@@ -136,6 +141,7 @@ class Recipe:
         self.select = select
         self.monitor = monitor or settings.monitored({"metrics": self.metrics})
         self.mode = dict(mode or {})
+        self.ties, self.min_delta = ties, min_delta
         self.patience = patience
         self.fabric = fabric or {}
         for problem in settings.contradictions(vars(self) | {"epochs": epochs, "monitor": monitor}):
@@ -180,11 +186,20 @@ class Recipe:
 
     def gradients(self, model: nn.Module, at: At) -> None:
         """Change the gradients, after clipping and before the step."""
+        found = {n: p.grad[None] for n, p in model.named_parameters() if p.grad is not None}
+        self.gradients_together(found, [at])
+
+    def gradients_together(self, gradients: Mapping[str, Tensor], at: Sequence[At]) -> None:
+        """The same for R models at once, where a call for each would be slow.
+
+        ``gradients`` are (R, …) by the parameter's name, to be changed in place; a recipe has
+        this hook or :meth:`gradients`.
+        """
 
     def converged(self, row: Mapping[str, float]) -> bool:
         """Whether to stop after the epoch or evaluation whose figures these are."""
         return False
 
-    def overrides(self, hook: str) -> bool:
-        """Whether a paper has a hook of its own."""
-        return getattr(type(self), hook) is not getattr(Recipe, hook)
+    def overrides(self, *hooks: str) -> bool:
+        """Whether a paper has one of these hooks of its own."""
+        return any(getattr(type(self), hook) is not getattr(Recipe, hook) for hook in hooks)

@@ -61,7 +61,10 @@ class Selection:
         if self.row is None:
             return True
         before = _figure(self.row, self.name)
-        return value > before if more(self.recipe, self.name) else value < before
+        gain = value - before if more(self.recipe, self.name) else before - value
+        if gain == 0.0:
+            return self.recipe.ties == "last"
+        return gain > self.recipe.min_delta
 
     def chosen(self) -> tuple[dict[str, float], Weights] | None:
         """Figures and weights to end with; ``None`` for the last ones.

@@ -30,6 +30,9 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
     ema = given.get("ema")
     if ema is not None and not 0 < ema < 1:
         yield f"ema is a decay between 0 and 1, not {ema}"
+    delta = given.get("min_delta")
+    if isinstance(delta, int | float) and (delta < 0 or (delta and given.get("ties") == "last")):
+        yield "min_delta is 0 or more, and leaves no ties to the last"
     yield from _undecided(given)
 
 

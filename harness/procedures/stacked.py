@@ -47,7 +47,8 @@ class Stacked:
         self.optimizer = fused(recipe.optimizer(self._groups()))
         if type(self.optimizer) not in ELEMENTWISE:
             raise Separately(f"{type(self.optimizer).__name__} does not work element by element")
-        self._augments, self._changes = map(recipe.overrides, ("augment", "gradients"))
+        self._augments = recipe.overrides("augment")
+        self._changes = recipe.overrides("gradients", "gradients_together")
         self._outside = Outside(self.base.model, recipe)
 
     def _groups(self) -> Iterable[Any]:
@@ -85,7 +86,11 @@ class Stacked:
 
     @torch.no_grad()
     def _change(self, at: Sequence[At]) -> None:
-        """Let the recipe change each model's gradients: models of their own see their rows."""
+        """Let the recipe change the gradients: models of their own see their rows."""
+        if not self.recipe.overrides("gradients"):
+            found = {n.removeprefix("model."): p.grad for n, p in self.parameters.items()}
+            self.recipe.gradients_together({n: g for n, g in found.items() if g is not None}, at)
+            return
         for index, objective in enumerate(self.alone):
             rows = []
             for name, parameter in objective.named_parameters():

@@ -132,7 +132,17 @@ class Noisy(Recipe):
                 parameter.grad = parameter.grad + noise + 0.001 * parameter.detach()
 
 
-@pytest.mark.parametrize("kind", [Augmented, Grouped, Noisy])
+class NoisyTogether(Recipe):
+    """Gradient noise for all models at once."""
+
+    def gradients_together(self, gradients, at) -> None:
+        assert {len(rows) for rows in gradients.values()} == {len(at)}
+        for _, rows in sorted(gradients.items()):
+            noise = [torch.randn(rows.shape[1:], generator=each.generator) for each in at]
+            rows.add_(torch.stack(noise), alpha=0.01)
+
+
+@pytest.mark.parametrize("kind", [Augmented, Grouped, Noisy, NoisyTogether])
 def test_hooks_work_alike_on_models_that_are_trained_together(
     trial, splits, settings, net, kind
 ) -> None:

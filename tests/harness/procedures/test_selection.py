@@ -13,6 +13,7 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 from harness.loading.splits import Splits, Tensors
 from harness.procedures.fit import Fit
 from harness.procedures.recipe import Recipe
+from harness.procedures.selection import Selection
 from harness.procedures.training import Trained, train, train_together
 
 
@@ -117,6 +118,31 @@ def test_patience_counts_evaluations_without_a_better_one(trial, splits, setting
         best, since = (value, 0) if value > best else (best, since + 1)
     assert 3 < epoch < 20 and len(found.curves) == epoch
     assert found.samples == epoch * 90 and found.curves == whole.curves[:epoch]
+
+
+@pytest.mark.parametrize(
+    ("changes", "best", "since"),
+    [
+        ({}, 2, 3),
+        ({"ties": "last"}, 4, 1),  # an equal one is the best, and renews the patience
+        ({"min_delta": 0.15}, 1, 4),  # from 0.5 on, a gain of 0.1 is none
+        ({"min_delta": 0.15, "mode": {"gap": "min"}}, 5, 0),
+    ],
+)
+def test_which_of_evaluations_that_are_as_good_or_hardly_better_is_best(
+    changes, best, since
+) -> None:
+    recipe = Recipe(select="best", monitor="gap", **{"mode": {"gap": "max"}, **changes})
+    selection = Selection(recipe)
+    for epoch, value in enumerate((0.5, 0.6, 0.4, 0.6, 0.2), 1):
+        selection.look({"epoch": epoch, "gap": value}, {})
+    assert (selection.row["epoch"], selection.since) == (best, since)
+
+
+@pytest.mark.parametrize("changes", [{"min_delta": -0.1}, {"min_delta": 0.1, "ties": "last"}])
+def test_a_least_gain_is_refused_where_it_makes_no_sense(changes) -> None:
+    (problem,) = Fit.refused(changes)
+    assert "min_delta" in problem
 
 
 def test_each_model_of_a_group_stops_and_selects_by_itself(trial, splits, settings, net) -> None:
