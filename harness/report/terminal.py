@@ -52,17 +52,20 @@ def _table(verdicts: Sequence[Verdict], width: int) -> Table:
     table.add_column("evidence", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("reason", overflow="fold", min_width=40)
+    above = ("", "")
     for v in verdicts:
+        claimed = (v.claim, reported(v))
         table.add_row(
             Text(v.claim),
             Text(v.dataset),
-            Text(reported(v)),
+            Text("" if claimed == above else claimed[1]),  # once for all data sets
             Text(measured(v)),
             Text(seeds_of(v)),
             Text(v.evidence or ""),
             _verdict(v),
             Text("; ".join(reasons(v))),
         )
+        above = claimed
     return table
 
 

@@ -75,6 +75,15 @@ def test_nothing_of_a_verdict_is_cut_and_figures_stand_below_each_other(measured
         assert len(kinds) == 1
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_what_is_claimed_is_said_once_for_all_data_sets(measured, width) -> None:
+    one = replace(verdicts("toy")[0], reported=None, reported_text="an ordering")
+    other = replace(one, claim="another")
+    rows = [replace(each, dataset=name) for each in (one, other) for name in NAMES]
+    text = printed(verdict_table(catalog.load("toy"), rows, width), width)
+    assert text.count("an ordering") == 2 and all(name in text for name in NAMES[:2])
+
+
 def groups(command: TyperGroup, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = [path]
     for name, one in command.commands.items():
