@@ -71,7 +71,7 @@ class HeartRateNet(StreamableNet):
         stride = math.prod(pools)
         head = nn.Sequential(
             SelfAttention(width, heads=4),
-            nn.LayerNorm(width),
+            nn.LayerNorm(width, eps=1e-3),
             nn.Flatten(),
             nn.Linear(width * (window // stride), 32),
             nn.ReLU(),
@@ -85,6 +85,9 @@ class HeartRateNet(StreamableNet):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.MultiheadAttention):
+                for projection in module.in_proj_weight.chunk(3):  # query, key, value
+                    nn.init.xavier_uniform_(projection)
 
 
 class SelfAttention(nn.Module):

@@ -32,6 +32,19 @@ def test_sizes_are_those_of_the_described_layers():
     assert sum(p.numel() for p in head.parameters()) == expected
 
 
+def test_attention_and_normalisation_are_those_of_keras():
+    """Limits of Glorot's uniform law for matrices of 64 x 64, and ε of the layer."""
+    torch.manual_seed(0)
+    attention, normalisation = HeartRateNet().head[0].attention, HeartRateNet().head[1]
+    limit = (6 / (64 + 64)) ** 0.5
+    for projection in (*attention.in_proj_weight.chunk(3), attention.out_proj.weight):
+        assert 0.99 * limit < float(projection.detach().abs().max()) <= limit
+    assert not attention.in_proj_bias.any() and not attention.out_proj.bias.any()
+    small = torch.tensor([-1e-2, 1e-2]).repeat(32)  # variance 1e-4, a tenth of ε
+    expected = small / (1e-4 + 1e-3) ** 0.5
+    torch.testing.assert_close(normalisation(small), expected)
+
+
 def test_the_heart_rate_network_is_causal_and_looks_back_312_samples():
     net = HeartRateNet().eval()
     assert needed_history(stages(net.features)) == 312
