@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.tslstm.lstm import PeepholeLSTM
+
 Pool = Literal["max", "mean"]
 Init = Literal["default", "torch7_uniform"]
 
@@ -126,7 +128,7 @@ class TSLSTM(nn.Module):
         hidden: width of the LSTM (512 in the paper).
         segments: K (3 in the paper).
         pool: how a segment becomes one vector.
-        layers: LSTM layers.
+        peepholes: gates that see the cell, as in the authors' Torch7 package; or PyTorch's LSTM.
         dropout: on the LSTM's output (0 in the paper).
         init: ``torch7_uniform`` as in the authors' script, or PyTorch's defaults.
 
@@ -141,14 +143,18 @@ class TSLSTM(nn.Module):
         hidden: int = 512,
         segments: int = 3,
         pool: Pool | None = "max",
-        layers: int = 1,
+        peepholes: bool = True,
         dropout: float = 0.0,
         init: Init = "default",
     ) -> None:
         super().__init__()
         self.pool: Pool | None = pool
         self.segment_norms = nn.ModuleList(StepNorm(features) for _ in range(segments))
-        self.lstm = nn.LSTM(features, hidden, layers, batch_first=True)
+        self.lstm: nn.Module
+        if peepholes:
+            self.lstm = PeepholeLSTM(features, hidden)
+        else:
+            self.lstm = nn.LSTM(features, hidden, batch_first=True)
         self.norm = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, classes)
@@ -230,7 +236,10 @@ class _TemporalConvolution(nn.Module):
 
 
 class TemporalConvNet(_TemporalConvolution):
-    """The VGG-style network: four times [1 x 5 convolution, BN, ReLU, pooling], one channel."""
+    """The VGG-style network: four times [1 x 5 convolution, BN, ReLU, pooling], one channel.
+
+    ``dropout`` is spatial and blanks a whole video, as in :class:`TemporalInception`.
+    """
 
     def __init__(
         self,
@@ -238,12 +247,13 @@ class TemporalConvNet(_TemporalConvolution):
         classes: int,
         steps: int = 25,
         hidden: int = 1024,
-        dropout: float = 0.0,
+        dropout: float = 0.2,
     ) -> None:
         blocks: list[nn.Module] = []
         for pool in POOLS:
             blocks += [*_conv(1, 1, 5), nn.MaxPool2d((1, pool))]
-        super().__init__(nn.Sequential(*blocks), features, classes, steps, hidden, dropout)
+        blocks.append(nn.Dropout2d(dropout))
+        super().__init__(nn.Sequential(*blocks), features, classes, steps, hidden, 0.0)
 
 
 class TemporalInception(_TemporalConvolution):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from experiments.tslstm.lstm import PeepholeLSTM
 from experiments.tslstm.model import (
     TSLSTM,
     AvgScore,
@@ -31,14 +32,25 @@ def seeded(build: type[nn.Module], *args: object, **kwargs: object) -> nn.Module
     return build(*args, **kwargs)
 
 
-def lstm_by_hand(lstm: nn.LSTM, sequence: Tensor) -> Tensor:
-    """The gate equations of one layer, step by step; the last hidden state."""
-    h = c = torch.zeros(len(sequence), lstm.hidden_size)
+def lstm_by_hand(lstm: nn.Module, sequence: Tensor) -> Tensor:
+    """The gate equations of one layer, step by step and gate by gate; the last hidden state."""
+    weights = [t.detach() for t in lstm.parameters()]
+    if isinstance(lstm, PeepholeLSTM):
+        see, matrix, bias, recurrent = weights
+    else:
+        matrix, recurrent, bias, other = weights
+        bias, see = bias + other, torch.zeros(3, recurrent.shape[1])
+    size = recurrent.shape[1]
+    h = c = torch.zeros(len(sequence), size)
+
+    def gate(index: int, x: Tensor, seen: Tensor | float = 0.0) -> Tensor:
+        rows = slice(index * size, (index + 1) * size)
+        return x @ matrix[rows].T + h @ recurrent[rows].T + bias[rows] + seen
+
     for x in sequence.unbind(1):
-        gates = x @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + h @ lstm.weight_hh_l0.T
-        i, f, g, o = (gates + lstm.bias_hh_l0).chunk(4, dim=1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
+        i, f = gate(0, x, see[0] * c), gate(1, x, see[1] * c)
+        c = f.sigmoid() * c + i.sigmoid() * gate(2, x).tanh()
+        h = gate(3, x, see[2] * c).sigmoid() * c.tanh()
     return h
 
 
@@ -49,8 +61,12 @@ def over_batch(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("segments", [1, 3, 5])
 @pytest.mark.parametrize("pool", ["max", "mean", None])
-def test_tslstm_equals_the_equations_stepped_by_hand(segments: int, pool: str | None) -> None:
-    model = seeded(TSLSTM, WIDTH, CLASSES, hidden=7, segments=segments, pool=pool)
+@pytest.mark.parametrize("peepholes", [True, False])
+def test_tslstm_equals_the_equations_stepped_by_hand(
+    segments: int, pool: str | None, peepholes: bool
+) -> None:
+    settings = {"hidden": 7, "segments": segments, "pool": pool, "peepholes": peepholes}
+    model = seeded(TSLSTM, WIDTH, CLASSES, **settings)
     x = videos()
     length = STEPS // segments
     sequence = []
@@ -87,6 +103,14 @@ def test_order_counts_between_segments_and_not_within(pool: str) -> None:
     between = torch.cat([x[:, 8:16], x[:, :8], x[:, 16:]], dim=1)
     torch.testing.assert_close(model(within), model(x))
     assert not torch.allclose(model(between), model(x), atol=1e-4)
+
+
+def test_sizes_of_the_released_network_and_of_torchs_lstm() -> None:
+    """9,518,181 as the authors' Torch7 code counts for UCF101: three peepholes, one bias a gate."""
+    with torch.device("meta"):
+        released, ours = TSLSTM(4096, 101), TSLSTM(4096, 101, peepholes=False)
+    assert sum(p.numel() for p in released.parameters()) == 9_518_181
+    assert sum(p.numel() for p in ours.parameters()) == 9_518_181 + 4 * 512 - 3 * 512
 
 
 def test_each_segment_has_its_own_normalisation() -> None:
