@@ -23,6 +23,10 @@ Array = NDArray[np.float64]
 class ScalePrior(Protocol):
     """What regression needs of a prior."""
 
+    def fitted(self, q: float, n: int) -> ScalePrior:
+        """With the parameters that were left open, those of maximal evidence."""
+        ...
+
     def log_evidence(self, q: float, log_det: float, n: int) -> float:
         """Log density of the targets."""
         ...
@@ -39,38 +43,49 @@ def log_gaussian_evidence(s: float | Array, q: float, log_det: float, n: int) ->
 
 @dataclass(frozen=True)
 class Constant:
-    """The plain NNGP; without a ``scale`` that of maximal evidence, ``q / n``."""
+    """The plain NNGP; left open, its scale is ``q / n``."""
 
     scale: float | None = None
 
-    def _scale(self, q: float, n: int) -> float:
-        return q / n if self.scale is None else self.scale
+    def fitted(self, q: float, n: int) -> Constant:
+        return Constant(q / n) if self.scale is None else self
 
     def log_evidence(self, q: float, log_det: float, n: int) -> float:
-        return float(log_gaussian_evidence(self._scale(q, n), q, log_det, n))
+        scale = self.fitted(q, n).scale
+        assert scale is not None
+        return float(log_gaussian_evidence(scale, q, log_det, n))
 
     def log_predictive(self, y: Array, mean: Array, variance: Array, q: float, n: int) -> Array:
-        return np.asarray(stats.norm.logpdf(y, mean, np.sqrt(self._scale(q, n) * variance)))
+        scale = self.fitted(q, n).scale
+        assert scale is not None
+        return np.asarray(stats.norm.logpdf(y, mean, np.sqrt(scale * variance)))
 
 
 @dataclass(frozen=True)
 class InverseGamma:
-    """``s ~ IG(a, b)``: a Student t process with ``2 a`` degrees of freedom, shape ``(b/a) K``."""
+    """``s ~ IG(a, b)``: a Student t process with ``2 a`` degrees of freedom, shape ``(b/a) K``.
+
+    Left open, b is ``a q / n``.
+    """
 
     a: float = 2.0
-    b: float = 2.0
+    b: float | None = 2.0
+
+    def fitted(self, q: float, n: int) -> InverseGamma:
+        return InverseGamma(self.a, self.a * q / n) if self.b is None else self
 
     def log_evidence(self, q: float, log_det: float, n: int) -> float:
         """The multivariate t density with scale matrix ``(b/a) C``."""
-        constant = (
-            gammaln(self.a + n / 2) - gammaln(self.a) - n / 2 * math.log(2 * math.pi * self.b)
-        )
-        return float(constant - log_det / 2 - (self.a + n / 2) * math.log1p(q / (2 * self.b)))
+        b = self.fitted(q, n).b
+        assert b is not None
+        constant = gammaln(self.a + n / 2) - gammaln(self.a) - n / 2 * math.log(2 * math.pi * b)
+        return float(constant - log_det / 2 - (self.a + n / 2) * math.log1p(q / (2 * b)))
 
     def log_predictive(self, y: Array, mean: Array, variance: Array, q: float, n: int) -> Array:
         """A t with ``2 a + n`` degrees of freedom and scale ``(2 b + q) / (2 a + n) variance``."""
-        freedom = 2 * self.a + n
-        scale = np.sqrt((2 * self.b + q) / freedom * variance)
+        b, freedom = self.fitted(q, n).b, 2 * self.a + n
+        assert b is not None
+        scale = np.sqrt((2 * b + q) / freedom * variance)
         return np.asarray(stats.t.logpdf(y, freedom, mean, scale))
 
 
@@ -80,6 +95,9 @@ class BurrXII:
 
     c: float = 2.0
     d: float = 2.0
+
+    def fitted(self, q: float, n: int) -> BurrXII:
+        return self
 
     def log_density(self, log_s: Array) -> Array:
         """Log density of ``ln s``."""

@@ -21,7 +21,8 @@ from experiments.scale_mixture_nngp.priors import (
 from harness.loading.splits import Splits
 from harness.procedures.base import Outcome, Trial
 
-Prior = Literal["constant", "tuned-constant", "inverse-gamma", "burr"]
+Prior = Literal["constant", "tuned-constant", "inverse-gamma", "tuned-inverse-gamma", "burr"]
+JITTER = 1e-6  # least variance of a latent value
 NOISES = tuple(float(10.0**power) for power in range(-6, 5))
 
 
@@ -37,14 +38,23 @@ class Setting:
     vectors: Array
     evidence: float
 
+    def q(self, y: Array, noise: float) -> float:
+        """``y^T (K + noise I)^-1 y``."""
+        return float(np.sum((self.vectors.T @ y) ** 2 / (self.values + noise)))
+
 
 class Regression:
     """Evidence maximised over a grid, then the predictive density of every test target.
 
+    ``nll`` is that of a new target, noise included; ``nll_latent`` evaluates as the released code
+    does: the density of the latent function, in the t law's scale a q without the noise.
+
     Args:
-        prior: on the variance of the readout weights; ``constant`` is 1.
+        prior: on the variance of the readout weights; ``constant`` is 1, the parameters of those
+            that are ``tuned`` have maximal evidence.
         a: shape of the inverse gamma prior.
         b: scale of the inverse gamma prior.
+        shapes: values of a, where the prior is tuned.
         burr: values of both parameters of the Burr prior, chosen by evidence.
         depth: hidden layers.
         weight_stds: grid of the standard deviation of weights.
@@ -58,6 +68,7 @@ class Regression:
         prior: Prior,
         a: float = 2.0,
         b: float = 2.0,
+        shapes: Sequence[float] = (1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1024.0),
         burr: Sequence[float] = (1.0, 2.0, 3.0),
         depth: int = 4,
         weight_stds: Sequence[float] = (1.0, 1.4, 2.0),
@@ -69,6 +80,7 @@ class Regression:
             "constant": [Constant(1.0)],
             "tuned-constant": [Constant()],
             "inverse-gamma": [InverseGamma(a, b)],
+            "tuned-inverse-gamma": [InverseGamma(shape, None) for shape in shapes],
             "burr": [BurrXII(c, d) for c, d in itertools.product(burr, burr)],
         }
         self.priors = candidates[prior]
@@ -79,17 +91,24 @@ class Regression:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        return {"nll", "rmse", "evidence", "noise"}
+        return {"nll", "nll_latent", "rmse", "evidence", "noise"}
 
     def run(self, trial: Trial) -> Outcome:
         train, test, std = standardised(trial.data, self.max_train, trial.seed)
         x = torch.from_numpy(train[0]).to(trial.device)
         best = self.best(x, train[1])
-        mean, variance, q = self.predict(best, x, torch.from_numpy(test[0]).to(x), train[1])
-        density = best.prior.log_predictive(test[1], mean, variance, q, len(x))
+        z = torch.from_numpy(test[0]).to(x)
+        mean, variance, q = self.predict(best, x, z, train[1])
+
+        def nll(variance: Array, q: float) -> float:
+            density = best.prior.log_predictive(test[1], mean, variance, q, len(x))
+            return float(-density.mean() + np.log(std))
+
+        released = best.q(train[1], JITTER) if isinstance(best.prior, InverseGamma) else q
         return Outcome(
             {
-                "nll": float(-density.mean() + np.log(std)),
+                "nll": nll(variance + best.noise, q),
+                "nll_latent": nll(np.maximum(variance, JITTER), released),
                 "rmse": float(std * np.sqrt(np.mean((mean - test[1]) ** 2))),
                 "evidence": best.evidence / len(x) - float(np.log(std)),
                 "noise": best.noise,
@@ -109,14 +128,15 @@ class Regression:
                 log_det = float(np.sum(np.log(values + noise)))
                 evidence = prior.log_evidence(q, log_det, len(y))
                 if found is None or evidence > found.evidence:
-                    found = Setting(weight_std, bias_std, noise, prior, values, vectors, evidence)
+                    closed = prior.fitted(q, len(y))
+                    found = Setting(weight_std, bias_std, noise, closed, values, vectors, evidence)
         assert found is not None
         return found
 
     def predict(
         self, setting: Setting, x: torch.Tensor, z: torch.Tensor, y: Array
     ) -> tuple[Array, Array, float]:
-        """Mean (T,) and variance (T,) of new targets at unit scale, noise included, and ``q``."""
+        """Mean (T,) and variance (T,) of the latent function at unit scale, and ``q``."""
         arguments = (self.depth, setting.weight_std**2, setting.bias_std**2)
         cross = nngp.dense(z, x, *arguments).nngp.cpu().numpy() @ setting.vectors
         prior = nngp.dense_variance(z, *arguments).cpu().numpy()
@@ -124,8 +144,8 @@ class Regression:
         coefficients = setting.vectors.T @ y
         mean = cross @ (coefficients / spectrum)
         explained = np.sum(cross**2 / spectrum, axis=1)
-        variance = np.maximum(prior - explained, 0.0) + setting.noise
-        return mean, variance, float(np.sum(coefficients**2 / spectrum))
+        variance = np.maximum(prior - explained, 0.0)
+        return mean, variance, setting.q(y, setting.noise)
 
 
 def standardised(

@@ -45,7 +45,7 @@ def test_predictions_are_those_of_a_direct_solve() -> None:
     solved = np.linalg.solve(kernel[:n, :n], np.column_stack([y, kernel[:n, n:]]))
     assert mean == pytest.approx(kernel[n:, :n] @ solved[:, 0], abs=1e-8)
     expected = np.diag(kernel[n:, n:] - kernel[n:, :n] @ solved[:, 1:])
-    assert variance == pytest.approx(expected, abs=1e-8)
+    assert variance + best.noise == pytest.approx(expected, abs=1e-8)
     assert q == pytest.approx(y @ solved[:, 0])
     t = stats.multivariate_t.logpdf(y, shape=kernel[:n, :n], df=4.0)
     assert best.evidence == pytest.approx(t, abs=1e-6)
@@ -64,6 +64,40 @@ def test_no_grid_point_has_more_evidence_than_the_selected_one() -> None:
     ]
     assert best.evidence == pytest.approx(max(s.evidence for s in single))
     assert len({round(s.evidence, 3) for s in single}) > 6
+
+
+def test_the_latent_function_is_scored_as_the_released_code_does() -> None:
+    """spax: the noise is in the kernel of mean and variance, and neither in a target nor in q."""
+    data = splits()
+    (x, y), (z, target), std = standardised(data, None, 0)
+    found = run(Regression("inverse-gamma", noises=[0.1], weight_stds=[1.4], bias_stds=[0.3]), data)
+    both = torch.from_numpy(np.concatenate([x, z]))
+    kernel = nngp.dense(both, both, 4, 1.4**2, 0.3**2).nngp.numpy()
+    n = len(y)
+    noisy = kernel[:n, :n] + 0.1 * np.eye(n)
+    mean = kernel[n:, :n] @ np.linalg.solve(noisy, y)
+    latent = kernel[n:, n:] - kernel[n:, :n] @ np.linalg.solve(noisy, kernel[:n, n:])
+    q = y @ np.linalg.solve(kernel[:n, :n] + 1e-6 * np.eye(n), y)
+    scale = np.sqrt((4 + q) / (4 + n) * np.diag(latent))
+    expected = -stats.t.logpdf(target, 4 + n, mean, scale).mean() + np.log(std)
+    assert found["nll_latent"] == pytest.approx(expected, rel=1e-5)
+    assert abs(found["nll"] - found["nll_latent"]) > 0.01
+
+
+def test_a_trained_prior_ends_as_a_constant_scale() -> None:
+    """No mixture has more evidence than the best scale: the largest shape is chosen, b = a q/n."""
+    (x, y), _, _ = standardised(splits(), None, 0)
+    inputs = torch.from_numpy(x)
+    best = Regression("tuned-inverse-gamma", noises=NOISES).best(inputs, y)
+    assert best.prior == InverseGamma(1024.0, pytest.approx(1024 * best.q(y, best.noise) / len(y)))
+    for factor in (0.9, 1.1):
+        other = InverseGamma(1024.0, factor * best.prior.b)
+        log_det = float(np.log(best.values + best.noise).sum())
+        assert other.log_evidence(best.q(y, best.noise), log_det, len(y)) < best.evidence
+    constant = run(Regression("tuned-constant", noises=NOISES), splits())
+    assert run(Regression("tuned-inverse-gamma", noises=NOISES), splits())["nll"] == pytest.approx(
+        constant["nll"], abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("prior", ["constant", "tuned-constant", "inverse-gamma", "burr"])
