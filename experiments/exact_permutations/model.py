@@ -95,6 +95,10 @@ def train(
 ) -> Trained:
     """Full-batch gradient descent on the ``k`` basis vectors.
 
+    The loop is its own: a trial makes hundreds of trainings of some 40 short steps each, and all
+    of the data is one batch. ``train`` of the harness, which reports and may save after every
+    epoch, takes about twice as long for that, and many times as long for narrow networks.
+
     Args:
         ensemble: trained in place; members do not interact.
         targets: ``P e_i`` in row i, shape (k, k), or (R, k, k) for a permutation per member.

@@ -20,7 +20,7 @@ from experiments.dl_theory.training import (
     prediction_gap,
 )
 from harness.judging.quantities import fit_slope
-from harness.procedures.base import Outcome, Trial
+from harness.procedures.base import Diverged, Outcome, Trial
 
 
 def run(procedure: Any, data: Any = None, seed: int = 0) -> Outcome:
@@ -187,6 +187,17 @@ def test_training_reports_and_learns() -> None:
     assert outcome.metrics["train_error"] < 0.1  # type: ignore[operator]
     narrow, wide = outcome.series["kernel_change"].y
     assert wide < narrow
+
+
+def test_wide_networks_descend_as_their_tangent_kernel_says() -> None:
+    """After 10 steps their outputs still depend on the step size."""
+    outcome = run(Training(widths=[512], depths=[2], members=24, steps=10), two_digits(0))
+    assert outcome.metrics["prediction_gap"] == pytest.approx(0, abs=0.01)
+
+
+def test_training_with_too_large_a_step_is_an_error() -> None:
+    with pytest.raises(Diverged, match="error"):
+        run(Training(widths=[16], depths=[2], members=4, rate=100.0), two_digits(0))
 
 
 def test_two_digits_are_balanced_and_normalised() -> None:
