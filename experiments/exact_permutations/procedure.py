@@ -128,10 +128,13 @@ class Ensembles:
             Outputs of every network on the task's inputs, (R, A, k); the largest residual; and
             how many examples all networks were trained on.
         """
-        outputs, residual, samples, members = [], 0.0, 0, self.members[task.k]
+        members, kept = self.members[task.k], trial.checkpoints
+        name = f"length-{task.k}-width-{self.width}"
+        own = replace(trial, checkpoints=kept and kept.named(name))
+        state = own.load() or {"outputs": [], "residual": 0.0, "samples": 0}
         before = sum(count for k, count in self.members.items() if k < task.k)
         total = sum(self.members.values())
-        for start in range(0, members, self.batch):
+        for start in range(len(state["outputs"]) * self.batch, members, self.batch):
             seed_all(trial.seed, "networks", task.k, self.width, start)
             count = min(self.batch, members - start)
             ensemble = NetworkEnsemble(
@@ -141,13 +144,18 @@ class Ensembles:
             if not self.shared_permutation:
                 targets = permutations(count, task.k).to(trial.device)
             left, steps = train(ensemble, targets, self.learning_rate, self.max_steps)
-            residual = max(residual, left)
-            samples += steps * count * task.k
             with torch.no_grad():
-                outputs.append(ensemble(task.inputs))
+                outputs = ensemble(task.inputs)
+            state = {
+                "outputs": [*state["outputs"], outputs],
+                "residual": max(state["residual"], left),
+                "samples": state["samples"] + steps * count * task.k,
+            }
             done = before + start + count
             trial.report(Progress(done, total, {"length": task.k, "residual": left}))
-        return torch.cat(outputs), residual, samples
+            own.save(start + count, state)
+        parts = [part.to(trial.device) for part in state["outputs"]]
+        return torch.cat(parts), state["residual"], state["samples"]
 
     def _outcome(
         self,

@@ -1,5 +1,6 @@
 """Batched networks, their training, and the averages over them."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from experiments.exact_permutations.task import (
     pairs,
     permutations,
 )
-from harness.procedures.base import Trial
+from harness.procedures.base import Progress, Trial
+from harness.procedures.checkpoints import Checkpoints, Stopped
 
 CPU = torch.device("cpu")
 
@@ -188,6 +190,20 @@ def test_ensembles_report_what_they_say_and_repeat_themselves() -> None:
     assert first == again
     assert {*first.metrics, *first.series} == Ensembles.produces(SMALL)
     assert Ensembles(**SMALL).run(trial(6)) != first
+
+
+def test_an_interrupted_trial_goes_on_and_ends_in_the_same_figures(tmp_path) -> None:
+    widths = Widths(4, [16, 32], members=100)
+    asked = iter([False] * 20)  # 7 batches a width, and each asks twice
+    kept = Checkpoints(tmp_path, every=0.0, stopping=lambda: next(asked, True))
+    with pytest.raises(Stopped):
+        widths.run(replace(trial(), checkpoints=kept))
+    told: list[Progress] = []
+    again = Checkpoints(tmp_path, every=0.0)
+    resumed = widths.run(replace(trial(), checkpoints=again, report=told.append))
+    assert len(told) < 7  # the first width is not trained again, nor what was done of the second
+    assert resumed == widths.run(trial())
+    assert resumed.samples > 10 * 4 * 200  # some 30 steps on 4 vectors, all 200 networks counted
 
 
 def test_networks_with_their_own_permutations_do_not_average_to_one() -> None:
