@@ -160,7 +160,7 @@ class Curves:
         }
         try:
             if not self.columns:
-                self._rewind(progress.step)
+                self._rewind(progress.step, list(row))
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 if list(row) != self.columns:
@@ -170,23 +170,33 @@ class Curves:
         except OSError as error:
             _log.warning("no curve of step %d: %s", progress.step, error.strerror)
 
-    def _rewind(self, step: int) -> None:
+    def _rewind(self, step: int, columns: Sequence[str]) -> None:
         """Drop what an interrupted run wrote from ``step`` on: it is measured again."""
         if self.path.exists():
-            text = self.path.read_text("utf-8", errors="replace") if step > 1 else ""
-            write_atomically(self.path, "".join(_rows_before(step, text)))
+            text = self.path.read_text("utf-8", errors="replace")
+            write_atomically(self.path, "".join(_rows_before(step, columns, text)))
 
 
-def _rows_before(step: int, text: str) -> Iterator[str]:
-    """The headers, and those rows before a step that are as long as theirs and hold numbers."""
-    width = 0
+def _rows_before(step: int, columns: Sequence[str], text: str) -> Iterator[str]:
+    """Rows that hold as many numbers as their header names, until the training reaches a step.
+
+    A trial may train several times, and each training counts from 1: its name begins its columns.
+    """
+    header, width, name, again = "", 0, "", _training(columns)
     for line in text.splitlines(keepends=True):
         fields = line.rstrip("\r\n").split(",")
         if fields[0] == "step" and line.endswith("\n"):
-            width = len(fields)
-            yield line
-        elif len(fields) == width and _numbers(fields) and int(fields[0]) < step:
-            yield line
+            header, width, name = line, len(fields), _training(fields)
+        elif len(fields) == width and _numbers(fields):
+            if name == again and int(fields[0]) >= step:
+                return
+            yield header + line
+            header = ""
+
+
+def _training(columns: Sequence[str]) -> str:
+    """The name of the training that rows belong to, if it has one."""
+    return columns[1].rpartition(" ")[0] if len(columns) > 1 else ""
 
 
 def _numbers(fields: Sequence[str]) -> bool:
