@@ -86,7 +86,7 @@ class ProgressDisplay:
     def _clock(self) -> str:
         elapsed = time.monotonic() - self.began
         text = f"{duration(elapsed)} so far"
-        partial = sum(p.step / p.steps for _, p in self.running.values() if p and p.steps)
+        partial = sum(_share(p) for _, p in self.running.values() if p)
         finished = self.done + partial
         if self.total > finished > 0.5 and elapsed > 5:
             text += f", about {duration(elapsed / finished * (self.total - finished))} left"
@@ -105,6 +105,12 @@ class ProgressDisplay:
                 Text(_epoch(progress).lstrip(", ")),
             )
         return table
+
+
+def _share(progress: Progress) -> float:
+    """How much of a trial is done; 0 where a named training is one of several, each from step 1."""
+    named = any(name.endswith(" epoch") for name in progress.metrics)
+    return progress.step / progress.steps if progress.steps and not named else 0.0
 
 
 def _epoch(progress: Progress | None) -> str:

@@ -1,0 +1,36 @@
+"""The time left is told where it can be known."""
+
+from __future__ import annotations
+
+import re
+import time
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from harness import plan
+from harness.engines.base import Reported
+from harness.procedures.base import Progress
+from harness.report.progress import ProgressDisplay
+from harness.specs import catalog
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({"epoch": 9.0, "train_loss": 0.1}, ["about 10 s left"]),
+        ({"loss": 0.1}, ["about 10 s left"]),
+        ({"round-1 epoch": 9.0, "round-1 train_loss": 0.1}, []),
+    ],
+)
+def test_one_training_of_several_does_not_foretell_the_end(project, figures, told) -> None:
+    paper = catalog.load("toy")
+    trial = plan.plan(paper, "smoke", ["theory"])[0]
+    written = StringIO()
+    display = ProgressDisplay(Console(file=written, width=200))
+    display.begin(paper, [trial], 0)
+    display.began = time.monotonic() - 90
+    display.event(Reported(trial, Progress(9, 10, figures)))
+    display.end()
+    assert re.findall("about .* left", written.getvalue()) == told
