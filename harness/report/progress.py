@@ -31,7 +31,7 @@ class ProgressDisplay:
         self.console = console
         self.total = self.done = self.failed = 0
         self.running: dict[str, tuple[PlannedTrial, Progress | None]] = {}
-        self.began = self.last_line = time.monotonic()
+        self.began = self.ended = self.last_line = time.monotonic()
         self.live: Live | None = None
 
     def announce(self, text: str) -> None:
@@ -39,7 +39,7 @@ class ProgressDisplay:
 
     def begin(self, paper: Paper, trials: Sequence[PlannedTrial], skipped: int) -> None:
         self.total = len(trials)
-        self.began = time.monotonic()
+        self.began = self.ended = time.monotonic()
         already = f", {skipped} done already" if skipped else ""
         self.announce(f"{paper.key}: {self.total} trials to run{already}")
         if self.console.is_terminal:
@@ -61,6 +61,7 @@ class ProgressDisplay:
     def _finish(self, event: Finished) -> None:
         self.running.pop(event.trial.id, None)
         self.done += 1
+        self.ended = time.monotonic()
         error = event.record.error
         if error is not None:
             self.failed += 1
@@ -89,7 +90,9 @@ class ProgressDisplay:
         partial = sum(_share(p) for _, p in self.running.values() if p)
         finished = self.done + partial
         if self.total > finished > 0.5 and elapsed > 5:
-            text += f", about {duration(elapsed / finished * (self.total - finished))} left"
+            spent = elapsed if partial else self.ended - self.began
+            left = spent / finished * (self.total - finished) - (elapsed - spent)
+            text += f", about {duration(left)} left" if left > 0 else ""
         return text
 
     def view(self) -> Table:

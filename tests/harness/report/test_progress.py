@@ -34,3 +34,19 @@ def test_one_training_of_several_does_not_foretell_the_end(project, figures, tol
     display.event(Reported(trial, Progress(9, 10, figures)))
     display.end()
     assert re.findall("about .* left", written.getvalue()) == told
+
+
+@pytest.mark.parametrize(("since", "told"), [(30, ["about 30 s left"]), (70, [])])
+def test_what_runs_without_saying_how_far_it_is_does_not_add_to_the_time_left(
+    project, since, told
+) -> None:
+    paper = catalog.load("toy")
+    one, other = plan.plan(paper, "smoke", ["theory"])[:2]
+    written = StringIO()
+    display = ProgressDisplay(Console(file=written, width=200))
+    display.begin(paper, [one, other], 0)
+    display.done, display.ended = 1, time.monotonic() - since
+    display.began = display.ended - 60
+    display.event(Reported(other, Progress(9, 10, {"round-1 epoch": 9.0})))
+    display.end()
+    assert re.findall("about .* left", written.getvalue()) == told
