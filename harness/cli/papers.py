@@ -79,7 +79,13 @@ def schema(
 
 
 @app.command()
-def new(key: Annotated[str, typer.Argument(help="Key of the new paper.")]) -> None:
+def new(
+    key: Annotated[str, typer.Argument(help="Key of the new paper.")],
+    procedure: Annotated[
+        bool,
+        typer.Option("--procedure", help="Also procedure.py: trials that train more than once."),
+    ] = False,
+) -> None:
     """Start a new paper: spec, model, data, README and tests.
 
     It runs as it is. TODO marks what is to be told or written; `harness validate` counts it.
@@ -87,6 +93,6 @@ def new(key: Annotated[str, typer.Argument(help="Key of the new paper.")]) -> No
     from harness import paths
     from harness.specs.scaffold import new_paper
 
-    for path in new_paper(key):
+    for path in new_paper(key, procedure):
         typer.echo(f"wrote {path.relative_to(paths.root())}")
     typer.echo(f"`harness validate {key}` says what is left to do.")

@@ -10,10 +10,14 @@ from harness.plan import PlanError
 
 SKELETON = Path(__file__).parent / "skeleton"
 FILES = ("spec.yaml", "model.py", "data.py", "README.md")
+FIT = "harness.procedures.fit.Fit"
 
 
-def new_paper(key: str) -> list[Path]:
+def new_paper(key: str, procedure: bool = False) -> list[Path]:
     """Write a paper's folder and its tests; it runs as it is, on data of its own.
+
+    Args:
+        procedure: also ``procedure.py``, of trials that train more than once, and its tests.
 
     Returns:
         The files.
@@ -28,8 +32,15 @@ def new_paper(key: str) -> list[Path]:
         taken = folder if folder.exists() else tests
         raise PlanError(f"{taken.relative_to(paths.root())} exists already")
     targets = {name: folder / name for name in FILES} | {"test.py": tests / f"test_{key}.py"}
+    if procedure:
+        targets |= {
+            "procedure.py": folder / "procedure.py",
+            "test_procedure.py": tests / f"test_{key}_procedure.py",
+        }
     for name, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         text = (SKELETON / f"{name}.in").read_text(encoding="utf-8")
+        if procedure and name == "spec.yaml":
+            text = text.replace(FIT, "experiments.__key__.procedure.Rounds")
         target.write_text(text.replace("__key__", key), encoding="utf-8")
     return list(targets.values())

@@ -22,8 +22,11 @@ TITLE = "Deep Networks Tell Parity"
 
 
 @pytest.fixture
-def written(project: Path) -> list[Path]:
-    return new_paper("parity")
+def written(project: Path, request: pytest.FixtureRequest) -> list[Path]:
+    return new_paper("parity", procedure=getattr(request, "param", False))
+
+
+either = pytest.mark.parametrize("written", [False, True], ids=["fit", "procedure"], indirect=True)
 
 
 @pytest.fixture
@@ -39,6 +42,7 @@ def messages(key: str = "parity") -> list[str]:
     return [str(problem) for problem in documents.problems(key)]
 
 
+@either
 def test_all_that_is_left_to_do_is_named_with_its_line(written) -> None:
     found = messages()
     for path in written:
@@ -50,12 +54,14 @@ def test_all_that_is_left_to_do_is_named_with_its_line(written) -> None:
     assert validate("parity") == [], "it can be tried before it is finished"
 
 
+@either
 def test_finished_it_is_valid_and_runs_to_verdicts(finished) -> None:
     assert validate("parity") == [] and messages() == []
     outcome = reproduce("parity", "smoke")
     assert not outcome.failed and len(outcome.verdicts) == 2
 
 
+@either
 def test_its_own_tests_pass_and_its_code_is_clean(finished, project) -> None:
     here = os.environ | {"PYTHONPATH": os.pathsep.join([str(project), str(paths._CODE)])}
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
@@ -67,6 +73,30 @@ def test_its_own_tests_pass_and_its_code_is_clean(finished, project) -> None:
         ruff = [sys.executable, "-m", "ruff", *check, "--no-cache", "experiments/parity", "tests"]
         done = subprocess.run(ruff, cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+    settings = ["--config-file", "pyproject.toml", "--cache-dir", str(paths._CODE / ".mypy_cache")]
+    mypy = [sys.executable, "-m", "mypy", *settings, "experiments/parity"]
+    typed = os.environ | {"MYPYPATH": str(paths._CODE)}
+    done = subprocess.run(mypy, cwd=project, env=typed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("written", [True], indirect=True)
+@pytest.mark.parametrize(
+    ("before", "after", "test"),
+    [
+        ('        seed_all(trial.seed, "initial")\n', "", "test_seeds_that_are_trained_together"),
+        ("self._trained(models,", "self._trained(list(map(self._begun, trials)),", "goes_on_from"),
+    ],
+)
+def test_its_procedure_can_fail(finished, project, before, after, test) -> None:
+    procedure = finished / "procedure.py"
+    assert before in procedure.read_text()
+    procedure.write_text(procedure.read_text().replace(before, after))
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(project), str(paths._CODE)])}
+    only = "tests/experiments/parity/test_parity_procedure.py"
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", only]
+    done = subprocess.run(tests, cwd=project, env=here, capture_output=True, text=True)
+    assert "FAILED" in done.stdout and test in done.stdout
 
 
 def test_its_claim_can_fail(finished, project) -> None:
