@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from typer.testing import CliRunner
 
 from harness import paths
 from harness.cli import app
+from harness.procedures.recipe import Recipe
+from harness.procedures.training import Trained
 from harness.specs import catalog
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
@@ -76,6 +81,24 @@ def test_commands_and_their_options_exist(line: str) -> None:
         command = command.commands[words.pop(0).split("|")[0]]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_every_setting_and_hook_of_a_training_and_what_comes_of_it_is_told() -> None:
+    text = (paths.root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"\w+", text.partition("## Training")[2].partition("\n## ")[0]))
+    hooks = {name for name in vars(Recipe) if not name.startswith("_")}
+    names = {
+        *inspect.signature(Recipe).parameters,
+        *hooks,
+        *(each.name for each in fields(Trained)),
+    }
+    assert names - {"refused", "directions", "overrides"} <= told
+
+
+def test_modules_that_are_named_exist() -> None:
+    text = "\n".join((paths.root() / name).read_text(encoding="utf-8") for name in DOCUMENTS)
+    for name in set(re.findall(r"`(harness(?:\.\w+)+)`", text)):
+        pkgutil.resolve_name(name)
 
 
 CELLS = ("ff-gcn-cora", "ff-gcn-pubmed", "glnn-gcn-cora")
