@@ -49,6 +49,9 @@ PRELOAD = ["harness.engines.preload"]
 GRACE = 30.0
 TICK = 0.2
 NO_RESULT = "the worker ended without a result"
+GUARD = (
+    'a script that runs trials does so under `if __name__ == "__main__":`, for workers import it'
+)
 SLOW = (
     "it was getting on: on a slow or busy machine, `--timeout 3` allows three times as long "
     "(`TIMEOUT=3` with make), and the trial goes on from its last checkpoint"
@@ -310,6 +313,7 @@ def ask(question: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         WorkerDied: it gave none.
     """
+    asked = question.__name__.strip("_")
     context = _context()
     inbox, outbox = context.Pipe(duplex=False)
     process = context.Process(
@@ -320,7 +324,7 @@ def ask(question: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return inbox.recv()
     except EOFError:
-        raise WorkerDied(f"the process that was asked to {question.__name__} died") from None
+        raise WorkerDied(f"the process that was asked to {asked} died; {GUARD}") from None
     finally:
         process.kill()  # it has answered, or nobody waits for that any more
         process.join()

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from harness import paths
-from harness.engines.local import ask
+from harness.engines.local import WorkerDied, ask
 
 
 def test_a_worker_that_is_asked_works_on_the_project_at_hand(monkeypatch, tmp_path) -> None:
     assert ask(paths.root) == paths.root(), "this starts the server that later ones come from"
     monkeypatch.setenv("HARNESS_ROOT", str(tmp_path))
     assert ask(paths.root) == tmp_path.resolve()
+
+
+def test_a_worker_that_dies_of_a_script_without_a_guard_says_what_it_needs() -> None:
+    with pytest.raises(WorkerDied, match=r"asked to exit died; a script .* under `if __name__"):
+        ask(os._exit, 3)
