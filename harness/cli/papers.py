@@ -95,4 +95,5 @@ def new(
 
     for path in new_paper(key, procedure):
         typer.echo(f"wrote {path.relative_to(paths.root())}")
+    typer.echo(f"`harness run {key} --tier smoke` runs it as it is;")
     typer.echo(f"`harness validate {key}` says what is left to do.")

@@ -107,9 +107,11 @@ def test_a_new_paper_is_valid_once_nothing_is_left_to_do(project) -> None:
     done = harness("new", "other")
     assert done.returncode == 0, done.stderr
     assert "wrote experiments/other/spec.yaml" in done.stdout
+    assert "`harness run other --tier smoke`" in done.stdout
     left = harness("validate", "other")
     assert left.returncode == 2 and "spec.yaml:3: unfinished: title" in left.stderr
     assert harness("new", "other").returncode == 2
+    assert "procedure.py" in harness("new", "another", "--procedure").stdout
     assert harness("new", "Other!").returncode == 2
 
 
