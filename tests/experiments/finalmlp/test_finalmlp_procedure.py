@@ -10,12 +10,15 @@ from torch import nn
 from baselines.ctr import DNN, FM
 from experiments.finalmlp.data import Impressions, multiplicative
 from experiments.finalmlp.model import FinalMLP
-from experiments.finalmlp.procedure import ClickTraining, ParameterCount, _Training
+from experiments.finalmlp.procedure import ClickTraining, ParameterCount
 from experiments.finalmlp.published import sizes
 from harness.procedures.base import Diverged, Outcome, Trial
 from harness.procedures.checkpoints import Checkpoints, Stopped
+from harness.procedures.recipe import At
 
 FAST = {"embedding_l2": 1e-3, "learning_rate": 1e-2, "batch_size": 256}
+CPU = torch.device("cpu")
+FIRST = At(seed=0, step=0, epoch=0, steps=1, epochs=1, device=CPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +39,7 @@ def trial(data: Impressions, **given: object) -> Trial:
     def model() -> nn.Module:
         return FinalMLP(64, 8, dimension=4, hidden1=[16], hidden2=[16], gates=None, heads=2)
 
-    settings = {"model": model, "workdir": Path("."), "device": torch.device("cpu"), **given}
+    settings = {"model": model, "workdir": Path("."), "device": CPU, **given}
     return Trial(seed=0, data=data, **settings)
 
 
@@ -62,7 +65,7 @@ def test_scores_are_those_of_the_whole_split(data):
     model = DNN(64, 8, hidden=[8]).eval()
     nn.init.normal_(model.embedding.table)
     procedure = ClickTraining(0.0, eval_batch_size=300)  # batches of unequal size
-    found = procedure.scores(model, data.test, torch.device("cpu"))
+    found = procedure.scores(model, data.test)
     with torch.no_grad():
         logits = model(data.test.columns["ids"]).double()
     y, p = data.test.columns["y"].numpy(), torch.sigmoid(logits).numpy()
@@ -72,7 +75,7 @@ def test_scores_are_those_of_the_whole_split(data):
 def test_the_loss_is_cross_entropy_and_half_the_penalty(data):
     model, batch = FM(64), data.train[torch.arange(50)]
     nn.init.normal_(model.embedding.table, std=0.3)
-    value = ClickTraining(0.4).loss(model, batch)
+    value = ClickTraining(0.4).training_loss(model, batch, FIRST)
     p = torch.sigmoid(model(batch["ids"]).detach().double()).numpy()
     squares = sum(
         float(t.detach().square().sum()) for t in (model.weights.table, model.embedding.table)
@@ -87,51 +90,69 @@ def test_the_penalty_shrinks_rows_that_no_example_has(data):
     absent = sorted(set(range(64)) - set(batch["ids"].unique().tolist()))
     for weight, moved in ((0.1, True), (0.0, False)):
         model = FM(64)
-        ClickTraining(weight).loss(model, batch).backward()
+        ClickTraining(weight).training_loss(model, batch, FIRST).backward()
         assert bool(model.embedding.table.grad[absent].abs().sum() > 0) is moved
 
 
-def judged(data: Impressions, values: list[float], patience: int = 2) -> _Training:
-    """What a made-up validation curve leads to; stops where training would."""
-    training = _Training(ClickTraining(0.0, patience=patience), trial(data))
-    for value in values:
-        if training.over:
-            break
-        training.curves["val_auc"].append(value)
-        training._judge(value)
-    return training
+def judged(
+    data: Impressions, curve: list[tuple[float, float]], **settings: object
+) -> tuple[Outcome, list[float]]:
+    """What a made-up curve of validation AUC and logloss leads to, and each epoch's rate."""
+    procedure = ClickTraining(0.0, batch_size=1000, epochs=len(curve), **settings)
+    adam, scores = procedure.optimizer, procedure.scores
+    made, rates = [], []
+
+    def optimizer(parameters: object) -> torch.optim.Optimizer:
+        made.append(adam(parameters))
+        return made[0]
+
+    def judge(model: nn.Module, split: object) -> tuple[float, float]:
+        if split is not data.val:
+            return scores(model, split)
+        rates.append(made[0].param_groups[0]["lr"])
+        return curve[len(rates) - 1]
+
+    procedure.optimizer, procedure.scores = optimizer, judge
+    return procedure.run(trial(data)), rates
 
 
-def rate(training: _Training) -> float:
-    return training.optimizer.param_groups[0]["lr"]
+def flat(*values: float) -> list[tuple[float, float]]:
+    return [(value, 0.5) for value in values]
 
 
 def test_the_first_epoch_without_gain_lowers_the_rate_and_a_gain_resets_the_count(data):
-    training = judged(data, [0.5, 0.6, 0.6, 0.7, 0.7 + 5e-7, 0.8])
-    assert rate(training) == pytest.approx(1e-5)  # twice, for a gain below 1e-6 is none
-    assert (training.best["epoch"], training.failures, training.over) == (6, 0, False)
+    outcome, rates = judged(data, flat(0.5, 0.6, 0.6, 0.7, 0.7 + 5e-7, 0.8))
+    # twice, for a gain below 1e-6 is none
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+    assert outcome.metrics["epoch"] == 6
 
 
 def test_two_failures_in_a_row_stop(data):
-    training = judged(data, [0.5, 0.4, 0.6, 0.5, 0.5, 0.9])
-    assert (training.done, training.best["epoch"]) == (5, 3)
-    assert rate(judged(data, [0.5] * 9, patience=9)) == 1e-6
+    outcome, rates = judged(data, flat(0.5, 0.4, 0.6, 0.5, 0.5, 0.9))
+    assert (len(rates), outcome.metrics["epoch"], outcome.metrics["val_auc"]) == (5, 3, 0.6)
+    assert outcome.samples == 5 * len(data.train)
+    assert judged(data, flat(*[0.5] * 6), patience=9)[1][-1] == pytest.approx(1e-6)
 
 
 def test_the_best_epoch_is_tested_not_the_last(data):
-    training = _Training(ClickTraining(**FAST), trial(data))
-    training.epoch()
-    kept = training.outcome().metrics["auc"]
-    for parameter in training.model.parameters():
-        nn.init.zeros_(parameter)  # a worse model, never judged the best
-    assert training.outcome().metrics["auc"] == kept > 0.5
+    once, _ = judged(data, flat(0.9))
+    thrice, _ = judged(data, flat(0.9, 0.1, 0.1), patience=9)
+    rising, _ = judged(data, flat(0.7, 0.8, 0.9), patience=9)
+    assert thrice.metrics["auc"] == once.metrics["auc"] != rising.metrics["auc"]
+    assert thrice.metrics["train_loss"] == once.metrics["train_loss"]
 
 
-def test_the_difference_can_be_monitored(data):
-    training = _Training(ClickTraining(**FAST, monitor="auc-logloss"), trial(data))
-    training.epoch()
-    curves = training.curves
-    assert training.best["value"] == curves["val_auc"][0] - curves["val_logloss"][0]
+def test_the_best_model_is_kept_for_those_who_want_it(data):
+    kept: list[nn.Module] = []
+    procedure = ClickTraining(**FAST, epochs=2)
+    outcome = procedure.run(trial(data, keep=kept.append))
+    assert procedure.scores(kept[0], data.test)[0] == outcome.metrics["auc"]
+
+
+@pytest.mark.parametrize(("monitor", "epoch"), [("auc", 1), ("auc-logloss", 2)])
+def test_the_difference_can_be_monitored(data, monitor, epoch):
+    outcome, _ = judged(data, [(0.6, 0.5), (0.55, 0.3)], monitor=monitor)
+    assert outcome.metrics["epoch"] == epoch
 
 
 def test_an_interrupted_trial_ends_in_the_same_metrics(data, tmp_path):
@@ -168,9 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_trial(data):
         ClickTraining(**FAST).run(trial(data, model=broken))
 
 
-def test_bad_settings_are_refused(data):
-    with pytest.raises(ValueError, match="at least 1"):
-        ClickTraining(0.1, patience=0)
+def test_a_trial_without_validation_is_refused(data):
     without = Impressions(train=data.train, test=data.test)
     with pytest.raises(ValueError, match="validation split"):
         ClickTraining(0.1).run(trial(without))
