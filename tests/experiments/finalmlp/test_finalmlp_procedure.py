@@ -121,10 +121,12 @@ def flat(*values: float) -> list[tuple[float, float]]:
 
 
 def test_the_first_epoch_without_gain_lowers_the_rate_and_a_gain_resets_the_count(data):
-    outcome, rates = judged(data, flat(0.5, 0.6, 0.6, 0.7, 0.7 + 5e-7, 0.8))
+    curve = flat(0.5, 0.6, 0.6, 0.7, 0.7 + 8e-7, 0.8)
+    outcome, rates = judged(data, curve)
     # twice, for a gain below 1e-6 is none
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
     assert outcome.metrics["epoch"] == 6
+    assert judged(data, curve[:5])[0].metrics["epoch"] == 4
 
 
 def test_two_failures_in_a_row_stop(data):
@@ -153,6 +155,18 @@ def test_the_best_model_is_kept_for_those_who_want_it(data):
 def test_the_difference_can_be_monitored(data, monitor, epoch):
     outcome, _ = judged(data, [(0.6, 0.5), (0.55, 0.3)], monitor=monitor)
     assert outcome.metrics["epoch"] == epoch
+
+
+def test_the_gradient_is_bounded(data):
+    def reached(clip_norm: float) -> float:
+        return run(data, epochs=5, clip_norm=clip_norm, patience=9).series["train_loss"].y[-1]
+
+    assert reached(1e-9) > reached(10.0) + 0.01  # below Adam's epsilon
+
+
+def test_settings_are_judged_before_anything_is_built():
+    assert not list(ClickTraining.refused({"monitor": "auc-logloss", "patience": 2}))
+    assert any("epochs" in problem for problem in ClickTraining.refused({"epochs": 0}))
 
 
 def test_an_interrupted_trial_ends_in_the_same_metrics(data, tmp_path):
