@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Gamma
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from baselines import nngp
 from experiments.scale_mixture_nngp.data import Images
-from harness.loading.splits import Tensors
-from harness.procedures.base import Diverged, Outcome, Progress, Trial
+from harness.loading.splits import Batch, Tensors
+from harness.procedures.base import Outcome, Trial
+from harness.procedures.recipe import At, Recipe
+from harness.procedures.training import train
 from harness.seeding import seed_all
 
 Network = Literal["dense", "convolutional"]
@@ -134,6 +138,28 @@ class SparseProcess(nn.Module):
         return gaussian + scale
 
 
+class Bound(Recipe):
+    """The evidence lower bound by ``samples`` draws, turned round: nats per image.
+
+    Args:
+        images: in training, that share the divergence from the prior.
+        samples: Monte Carlo draws a step.
+        settings: of the recipe.
+    """
+
+    def __init__(self, images: int, samples: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.images, self.samples = images, samples
+
+    def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
+        assert isinstance(model, SparseProcess)
+        factor = model.factor()
+        draws = model.sample(model.latent(batch["x"], factor), self.samples)
+        labels = batch["y"].expand(self.samples, -1)[..., None]
+        fit = draws.log_softmax(-1).gather(-1, labels).mean()
+        return model.divergence(factor) / self.images - fit
+
+
 class Classification:
     """Fit a sparse process by Adam and test it on clean, corrupted and unseen images.
 
@@ -143,7 +169,7 @@ class Classification:
         network: whose limit the kernel is.
         depth: hidden layers.
         inducing: inducing inputs, drawn from the training images class by class.
-        epochs: passes over the training images.
+        epochs: passes over the training images; with 0 the process stays as it starts.
         batch_size: images a step.
         learning_rate: of Adam; falls to zero on a cosine.
         samples: Monte Carlo draws in training.
@@ -176,19 +202,7 @@ class Classification:
 
     def run(self, trial: Trial) -> Outcome:
         images: Images = trial.data
-        train = images.train.to(trial.device)
-        seed_all(trial.seed, "inducing")
-        start = train.columns["x"][per_class(train.columns["y"], self.inducing)]
-        process = SparseProcess(
-            start,
-            images.dims["classes"],
-            self.heavy_tailed,
-            self.network,
-            self.depth,
-            self.a,
-            self.b,
-        )
-        self._fit(trial, process, train)
+        process = self._fitted(trial, images).to(trial.device)
         metrics: dict[str, float] = {}
         with torch.no_grad():
             for name, test in images.tests.items():
@@ -198,43 +212,25 @@ class Classification:
         metrics["nll_corrupted"] = (metrics["nll_impulse"] + metrics["nll_shot"]) / 2
         kept = self.produces({})
         found = {name: value for name, value in metrics.items() if name in kept}
-        return Outcome(found, samples=self.epochs * len(train))
+        return Outcome(found, samples=self.epochs * len(images.train))
 
-    def _fit(self, trial: Trial, process: SparseProcess, train: Tensors) -> None:
-        optimizer = torch.optim.Adam(process.parameters(), self.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
-        parts: dict[str, Any] = {"process": process, "optimizer": optimizer, "schedule": schedule}
-        state = trial.load() or {"epoch": 0}
-        if state["epoch"]:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-        for epoch in range(state["epoch"], self.epochs):
-            seed_all(trial.seed, "epoch", epoch)
-            loss = self._epoch(process, optimizer, train)
-            schedule.step()
-            trial.report(Progress(epoch + 1, self.epochs, {"loss": loss}))
-            states = {name: part.state_dict() for name, part in parts.items()}
-            trial.save(epoch + 1, {"epoch": epoch + 1, **states})
-
-    def _epoch(
-        self, process: SparseProcess, optimizer: torch.optim.Optimizer, train: Tensors
-    ) -> float:
-        """One pass; returns the mean of the objective, in nats per image."""
-        total, steps = 0.0, 0
-        for indices in torch.split(torch.randperm(len(train)), self.batch_size):
-            batch = train[indices.to(train.columns["x"].device)]
-            factor = process.factor()
-            draws = process.sample(process.latent(batch["x"], factor), self.samples)
-            logits = draws.log_softmax(-1)
-            labels = batch["y"].expand(self.samples, -1)[..., None]
-            loss = process.divergence(factor) / len(train) - logits.gather(-1, labels).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total, steps = total + loss.item(), steps + 1
-        if not math.isfinite(total):
-            raise Diverged(f"the objective became {total}")
-        return total / steps
+    def _fitted(self, trial: Trial, images: Images) -> SparseProcess:
+        columns = images.train.columns
+        seed_all(trial.seed, "inducing")
+        start = columns["x"][per_class(columns["y"], self.inducing)]
+        classes, kernel = images.dims["classes"], (self.network, self.depth)
+        process = SparseProcess(start, classes, self.heavy_tailed, *kernel, self.a, self.b)
+        if self.epochs:
+            recipe = Bound(
+                len(images.train),
+                self.samples,
+                optimizer=partial(torch.optim.Adam, lr=self.learning_rate),
+                schedule=partial(CosineAnnealingLR, T_max=self.epochs),
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+            )
+            train(process, images.train, recipe, trial)
+        return process
 
     def _score(self, process: SparseProcess, test: Tensors) -> dict[str, float]:
         """Scores of the predictive distribution, the mean of softmax over draws; in nats."""
