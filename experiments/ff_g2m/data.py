@@ -13,7 +13,10 @@ from torch import Tensor
 
 from baselines.gnn import sparse_matrix
 from harness.loading.pickles import load_arrays
+from harness.loading.splits import Batch
 from harness.seeding import derive
+
+UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,9 @@ class Graph:
             "edges": self.pairs.shape[1],
         }
 
-    @property
-    def evaluated(self) -> Tensor:
-        """Validation nodes, then test nodes."""
-        return torch.cat([self.val, self.test])
+    def labels(self, nodes: Tensor) -> Tensor:
+        """The classes of some nodes, ``UNLABELLED`` at the others: (N,)."""
+        return torch.full_like(self.y, UNLABELLED).scatter(0, nodes, self.y[nodes])
 
     def rows(self, nodes: Tensor) -> Tensor:
         """The features of some nodes, in the layout of ``x``."""
@@ -57,6 +59,19 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class Whole:
+    """A split of one example, the graph: each step and each evaluation is of all of its nodes."""
+
+    def __init__(self, **columns: Tensor) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return self.columns
 
 
 def planetoid(

@@ -7,9 +7,36 @@ edge. Every term is symmetric in them or is summed over both here, so the values
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from experiments.ff_g2m.data import UNLABELLED
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class StudentLoss(nn.Module):
+    """``λ L_labels + (1 - λ) Σ L_term``; without terms ``L_labels`` alone.
+
+    Args:
+        terms: what is distilled, each of logits (N, C).
+        supervision: λ, the weight of the labelled nodes.
+    """
+
+    def __init__(self, terms: Sequence[Loss], supervision: float) -> None:
+        super().__init__()
+        self.terms, self.supervision = terms, supervision
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits (N, C) and the labels (N,) of a graph's nodes, most of them unlabelled."""
+        supervised = F.cross_entropy(logits, labels, ignore_index=UNLABELLED)
+        if not self.terms:
+            return supervised
+        distilled = torch.stack([term(logits) for term in self.terms]).sum()
+        return self.supervision * supervised + (1 - self.supervision) * distilled
 
 
 class NodeLoss:

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
 
-from experiments.ff_g2m.data import Graph
+from experiments.ff_g2m.data import UNLABELLED, Graph, Whole
 from experiments.ff_g2m.losses import (
     HighFrequencyLoss,
+    Loss,
     LowFrequencyLoss,
     NodeLoss,
+    StudentLoss,
     low_frequency,
     pairwise_difference,
 )
-from harness.procedures.base import Diverged, Outcome, Progress, Trial
-from harness.seeding import seed_all
+from harness.loading.splits import Splits
+from harness.procedures.base import Outcome, Trial
+from harness.procedures.recipe import Recipe
+from harness.procedures.training import train
+from harness.seeding import derive
 
 Term = Literal["node", "low", "high", "low-elsewhere", "high-elsewhere"]
-Loss = Callable[[Tensor], Tensor]
 TEACHING = ("teacher", "teacher_learning_rate", "weight_decay", "epochs", "patience")
-
-
-@dataclass
-class Selected:
-    """The epoch of the best validation accuracy (the last of equals), and the model of then.
-
-    ``trained`` counts all epochs, also those after it.
-    """
-
-    epoch: int = 0
-    val: float = -1.0
-    test: float = 0.0
-    state: dict[str, Tensor] | None = None
-    trained: int = 0
 
 
 class Distillation:
@@ -99,98 +88,64 @@ class Distillation:
 
     def run(self, trial: Trial) -> Outcome:
         graph: Graph = trial.data.to(trial.device)
-        metrics: dict[str, float] = {}
-        knowledge, epochs = None, 0
+        taught: dict[str, Any] = {"logits": None, "passes": 0}
         if self.terms:  # all variants of a seed learn from the same teacher
             taught = trial.part("teacher", trial.settings(*TEACHING), self._taught)
-            knowledge, epochs = taught["logits"], taught["epochs"]
-            metrics["teacher_accuracy"] = taught["accuracy"]
-        seed_all(trial.seed, "student")
-        student = trial.model().to(trial.device)
-        chosen = self._fit(
-            student,
-            (graph.x,),
-            self._student_loss(graph, knowledge),
-            _Evaluation(graph, (graph.rows(graph.evaluated),), torch.arange(len(graph.evaluated))),
-            self.learning_rate,
-            lambda epoch, row: trial.report(Progress(self.epochs + epoch, 2 * self.epochs, row)),
-        )
-        metrics |= {"accuracy": chosen.test, "val_accuracy": chosen.val}
-        metrics["selected_epoch"] = float(chosen.epoch)
-        kept = self._kept(_logits(student, (graph.x,)), knowledge, graph)
-        return Outcome(metrics | kept, samples=(epochs + chosen.trained) * len(graph.y))
+        knowledge = taught["logits"]
+        terms = self._terms(graph, knowledge, trial.seed) if self.terms else []
+        known = Whole(x=graph.x, y=graph.labels(graph.train))
+        held_out = Whole(x=graph.rows(graph.val), y=graph.y[graph.val])
+        loss = StudentLoss(terms, self.supervision)
+        recipe = self._recipe(self.learning_rate, loss)
+        student = train(trial.model, _splits(known, held_out), recipe, trial, "student")
+        logits = _logits(student.model, x=graph.x)
+        metrics = {
+            "accuracy": _accuracy(logits, graph),
+            "val_accuracy": student.row["val_accuracy"],
+        }
+        metrics["selected_epoch"] = student.row["epoch"]
+        if self.terms:
+            metrics["teacher_accuracy"] = _accuracy(knowledge, graph)
+        passes = taught["passes"] + student.samples
+        kept = self._kept(logits, knowledge, graph)
+        return Outcome(metrics | kept, samples=passes * len(graph.y))
 
     def _taught(self, trial: Trial) -> dict[str, Any]:
-        """The trained teacher's logits (N, C), its test accuracy, and how long it was trained."""
+        """The trained teacher's logits (N, C), and how often it was trained on the graph."""
         graph: Graph = trial.data.to(trial.device)
-        seed_all(trial.seed, "teacher")
-        teacher = self.teacher(graph.dims["features"], graph.dims["classes"]).to(trial.device)
-        inputs = (graph.x, teacher.operator(graph.pairs, len(graph.y)))  # type: ignore[operator]
-        chosen = self._fit(
-            teacher,
-            inputs,
-            _label_loss(graph),
-            _Evaluation(graph, inputs, graph.evaluated),
-            self.teacher_learning_rate,
-            lambda epoch, row: trial.report(Progress(epoch, 2 * self.epochs, row)),
-        )
-        logits = _logits(teacher, inputs)
-        return {"logits": logits, "accuracy": chosen.test, "epochs": chosen.trained}
+        model = self.teacher(graph.dims["features"], graph.dims["classes"])
+        seen = {"x": graph.x, "operator": model.operator(graph.pairs, len(graph.y))}  # type: ignore[operator]
+        known, held_out = (Whole(**seen, y=graph.labels(n)) for n in (graph.train, graph.val))
+        loss = nn.CrossEntropyLoss(ignore_index=UNLABELLED)
+        recipe = self._recipe(self.teacher_learning_rate, loss)
+        teacher = train(model, _splits(known, held_out), recipe, trial, "teacher")
+        return {"logits": _logits(teacher.model, **seen), "passes": teacher.samples}
 
-    def _student_loss(self, graph: Graph, teacher: Tensor | None) -> Loss:
-        labels = _label_loss(graph)
-        if teacher is None:
-            return labels
-        pairs = graph.pairs
+    def _recipe(self, learning_rate: float, loss: nn.Module) -> Recipe:
+        """Of both: the last best epoch on the validation nodes is selected."""
+        right = MulticlassAccuracy(average="micro", ignore_index=UNLABELLED, validate_args=False)
+        return Recipe(
+            loss=loss,
+            metrics={"accuracy": right},
+            optimizer=partial(torch.optim.Adam, lr=learning_rate, weight_decay=self.weight_decay),
+            epochs=self.epochs,
+            select="best",
+            ties="last",
+            patience=self.patience,
+        )
+
+    def _terms(self, graph: Graph, teacher: Tensor, seed: int) -> list[Loss]:
+        pairs, generator = graph.pairs, torch.Generator().manual_seed(derive(seed, "elsewhere"))
         made: dict[str, Callable[[], Loss]] = {
             "node": lambda: NodeLoss(teacher),
             "low": lambda: LowFrequencyLoss(teacher, pairs),
             "high": lambda: HighFrequencyLoss(teacher, pairs, self.temperature),
-            "low-elsewhere": lambda: LowFrequencyLoss(teacher, _elsewhere(pairs)),
+            "low-elsewhere": lambda: LowFrequencyLoss(teacher, _elsewhere(pairs, generator)),
             "high-elsewhere": lambda: HighFrequencyLoss(
-                teacher, _elsewhere(pairs), self.temperature
+                teacher, _elsewhere(pairs, generator), self.temperature
             ),
         }
-        terms, weight = [made[name]() for name in self.terms], self.supervision
-
-        def loss(logits: Tensor) -> Tensor:
-            distilled = torch.stack([term(logits) for term in terms]).sum()
-            return weight * labels(logits) + (1 - weight) * distilled
-
-        return loss
-
-    def _fit(
-        self,
-        model: nn.Module,
-        inputs: tuple[Tensor, ...],
-        loss: Loss,
-        evaluation: _Evaluation,
-        learning_rate: float,
-        report: Callable[[int, dict[str, float]], None],
-    ) -> Selected:
-        """Train ``model`` in place and leave it with the weights of the selected epoch."""
-        optimizer = torch.optim.Adam(
-            model.parameters(), lr=learning_rate, weight_decay=self.weight_decay
-        )
-        best = Selected()
-        for epoch in range(1, self.epochs + 1):
-            model.train()
-            optimizer.zero_grad()
-            value = loss(model(*inputs))
-            if not torch.isfinite(value):
-                raise Diverged(f"the training loss became {value.item()} in epoch {epoch}")
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            val, test = evaluation(model)
-            report(epoch, {"loss": float(value.detach()), "val_accuracy": val})
-            if val >= best.val:
-                best = Selected(epoch, val, test, copy.deepcopy(model.state_dict()))
-            best.trained = epoch
-            if epoch - best.epoch >= self.patience:
-                break
-        assert best.state is not None
-        model.load_state_dict(best.state)
-        return best
+        return [made[name]() for name in self.terms]
 
     def _kept(self, logits: Tensor, teacher: Tensor | None, graph: Graph) -> dict[str, float]:
         """What of the teacher's knowledge the student has, at its selected epoch."""
@@ -208,33 +163,22 @@ class Distillation:
         }
 
 
-class _Evaluation:
-    """Validation and test accuracy of a model from one pass over ``inputs``.
-
-    ``rows`` are the rows of the output that belong to ``graph.evaluated``, validation first.
-    """
-
-    def __init__(self, graph: Graph, inputs: tuple[Tensor, ...], rows: Tensor) -> None:
-        self.inputs, self.rows = inputs, rows.to(graph.y.device)
-        self.y = graph.y[graph.evaluated]
-        self.validation = len(graph.val)
-
-    def __call__(self, model: nn.Module) -> tuple[float, float]:
-        right = (_logits(model, self.inputs)[self.rows].argmax(1) == self.y).double()
-        return float(right[: self.validation].mean()), float(right[self.validation :].mean())
-
-
-def _elsewhere(pairs: Tensor) -> Tensor:
+def _elsewhere(pairs: Tensor, generator: torch.Generator) -> Tensor:
     """As many random pairs of nodes, with the same number of pairs at each node."""
     i, j = pairs
-    return torch.stack([i, j[torch.randperm(len(j)).to(j.device)]])
+    return torch.stack([i, j[torch.randperm(len(j), generator=generator).to(j.device)]])
 
 
-def _label_loss(graph: Graph) -> Loss:
-    return lambda logits: F.cross_entropy(logits[graph.train], graph.y[graph.train])
+def _splits(train: Whole, val: Whole) -> Splits:
+    """Test nodes are not among them: they are measured once, with the selected weights."""
+    return Splits(train=train, val=val, test=None)  # type: ignore[arg-type]
 
 
-def _logits(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    model.eval()
-    with torch.no_grad():
-        return model(*inputs)  # type: ignore[no-any-return]
+def _accuracy(logits: Tensor, graph: Graph) -> float:
+    """The share of test nodes that are classified rightly."""
+    return float((logits.argmax(1) == graph.y)[graph.test].double().mean())
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, **seen: Tensor) -> Tensor:
+    return model(**seen)  # type: ignore[no-any-return]

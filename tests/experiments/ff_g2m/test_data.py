@@ -87,7 +87,7 @@ def test_archive_keeps_all_nodes_and_splits_them_once(tmp_path):
     graph = archive(tmp_path, seed=1, file="g.npz")
     assert torch.bincount(graph.y[graph.train]).tolist() == [20, 20, 20]
     assert len(graph.val) == 500 and len(graph.test) == 1000
-    assert len(torch.cat([graph.train, graph.evaluated]).unique()) == 1560
+    assert len(torch.cat([graph.train, graph.val, graph.test]).unique()) == 1560
     both = adjacency + adjacency.T
     assert graph.dims["nodes"] == 1700
     assert graph.dims["edges"] == (both.nnz - np.count_nonzero(both.diagonal())) // 2
@@ -114,7 +114,7 @@ def test_block_model_has_the_stated_homophily_degree_and_split():
     assert 2 * graph.dims["edges"] / 1500 == pytest.approx(4.0, abs=0.05)
     assert torch.bincount(graph.y[graph.train]).tolist() == [20] * 4
     assert len(graph.val) == 300 and len(graph.test) == 600
-    assert len(torch.cat([graph.train, graph.evaluated]).unique()) == 980
+    assert len(torch.cat([graph.train, graph.val, graph.test]).unique()) == 980
 
 
 def test_boundary_nodes_have_half_their_edges_in_the_next_class():

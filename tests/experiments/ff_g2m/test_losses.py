@@ -8,10 +8,12 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from experiments.ff_g2m.data import UNLABELLED
 from experiments.ff_g2m.losses import (
     HighFrequencyLoss,
     LowFrequencyLoss,
     NodeLoss,
+    StudentLoss,
     low_frequency,
     pairwise_difference,
 )
@@ -30,6 +32,16 @@ def test_node_loss_is_the_mean_divergence_of_scipy():
     t, s = (softmax(z.numpy(), axis=1) for z in (TEACHER, STUDENT))
     expected = np.mean([entropy(p, q) for p, q in zip(t, s, strict=True)])
     assert float(NodeLoss(TEACHER)(STUDENT)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_labels_and_terms_are_weighed_by_shares():
+    labels = torch.tensor([UNLABELLED, 2, UNLABELLED, UNLABELLED, 0])
+    supervised = -np.mean([STUDENT.log_softmax(1)[node, c] for node, c in ((1, 2), (4, 0))])
+    terms = [NodeLoss(TEACHER), LowFrequencyLoss(TEACHER, PAIRS)]
+    distilled = sum(float(term(STUDENT)) for term in terms)
+    expected = 0.3 * supervised + 0.7 * distilled
+    assert float(StudentLoss(terms, 0.3)(STUDENT, labels)) == pytest.approx(expected, rel=1e-5)
+    assert float(StudentLoss([], 0.3)(STUDENT, labels)) == pytest.approx(supervised, rel=1e-5)
 
 
 def test_low_frequency_loss_is_the_mean_over_directed_edges_with_loops():

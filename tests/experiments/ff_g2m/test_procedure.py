@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 pytest.importorskip("torch_geometric")
 
 from baselines.gnn import GCN
 from experiments.ff_g2m.data import Graph, block_model
 from experiments.ff_g2m.model import Student
-from experiments.ff_g2m.procedure import Distillation, Selected
-from harness.procedures.base import Diverged, Outcome, Trial
+from experiments.ff_g2m.procedure import Distillation
+from harness.procedures.base import Outcome, Trial
+from harness.procedures.checkpoints import Checkpoints, Stopped
 from harness.procedures.parts import Parts
 
 TEACHER = partial(GCN, hidden=32)
@@ -119,41 +119,61 @@ def test_trials_repeat_bit_for_bit(outcomes):
     assert run(TERMS["glnn"]).metrics == outcomes["glnn"].metrics
 
 
-class Counter(nn.Module):
-    """A model whose single weight counts the optimiser's steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps = nn.Parameter(torch.zeros(()))
-
-    def forward(self) -> torch.Tensor:
-        return self.steps
-
-
-def select(validation: list[float], patience: int) -> tuple[Selected, float, int]:
-    """Train a Counter on a made-up validation curve: what was selected, its weight, epochs."""
-    curve, seen = iter(validation), []
-
-    def evaluation(model: nn.Module) -> tuple[float, float]:
-        seen.append(next(curve))
-        return seen[-1], len(seen) / 100
-
-    procedure = Distillation(TEACHER, [], epochs=len(validation), patience=patience, weight_decay=0)
-    model = Counter()
-    chosen = procedure._fit(model, (), lambda x: -x, evaluation, 1.0, lambda *_: None)
-    return chosen, round(model.steps.item(), 3), len(seen)
+def curves(terms: list[str], **changes: object) -> tuple[Outcome, dict[str, list[float]]]:
+    """A short run on a small graph, and each figure of its epochs."""
+    rows: list[Mapping[str, float]] = []
+    given = {"epochs": 60, "patience": 60} | changes
+    data = given.pop("data", None) or trial(nodes=200).data
+    seen = replace(
+        trial(nodes=200), data=data, report=lambda progress: rows.append(progress.metrics)
+    )
+    outcome = Distillation(TEACHER, terms, **given).run(seen)
+    names = {name: None for row in rows for name in row}
+    return outcome, {name: [row[name] for row in rows if name in row] for name in names}
 
 
-def test_the_last_of_equal_epochs_is_selected_and_its_weights_come_back():
-    chosen, weight, epochs = select([0.1, 0.5, 0.3, 0.5, 0.4, 0.2, 0.1, 0.9], patience=3)
-    # epochs 5, 6 and 7 stay below the best of epoch 4, so that 8 is never reached
-    assert (chosen.epoch, chosen.val, chosen.test) == (4, 0.5, 0.04)
-    assert weight == 4 and epochs == 7
+def test_the_last_of_equal_epochs_is_selected_and_patience_counts_from_there():
+    patient = {"patience": 8, "supervision": 1.0}
+    outcome, figures = curves(["node"], **patient)
+    for name in ("teacher", "student"):
+        val = figures[f"{name} val_accuracy"]
+        last = max(range(len(val)), key=lambda epoch: (val[epoch], epoch)) + 1
+        assert val.count(max(val)) > 1, "no epochs to choose between"
+        assert len(val) == last + 8 < 60, name
+    assert (outcome.metrics["selected_epoch"], outcome.metrics["val_accuracy"]) == (last, max(val))
+    # what is measured is the model of that epoch: the same as if training had ended there
+    assert curves([], epochs=last)[0].metrics.items() <= outcome.metrics.items()
 
 
-def test_training_runs_to_the_end_while_validation_improves():
-    chosen, weight, epochs = select([0.0, 0.1, 0.2, 0.3], patience=1)
-    assert (chosen.epoch, weight, epochs) == (4, 4, 4)
+def test_teacher_and_student_learn_the_training_labels_alone():
+    graph = trial(nodes=200).data
+    others = torch.cat([graph.val, graph.test])
+    changed = graph.y.clone()
+    changed[others] = (graph.y[others] + 1) % 4
+    data = replace(graph, y=changed)
+    for terms, name in ((["node"], "teacher train_loss"), ([], "student train_loss")):
+        (_, before), (_, after) = (curves(terms, data=d, epochs=5) for d in (graph, data))
+        assert before[name] == after[name]
+        assert len(set(before[name])) == 5
+
+
+@pytest.mark.parametrize("epochs", [3, 11])  # of the teacher's and the student's eight
+def test_an_interrupted_trial_ends_in_the_same_metrics(tmp_path: Path, epochs: int):
+    procedure = Distillation(TEACHER, ["low", "high-elsewhere"], epochs=8)
+    done: list[str] = []
+
+    def attempt(most: float) -> Outcome:
+        checkpoints = Checkpoints(tmp_path / "kept", every=0, stopping=lambda: len(done) >= most)
+        report = lambda progress: done.append(next(iter(progress.metrics)))  # noqa: E731
+        given = {"workdir": tmp_path, "checkpoints": checkpoints, "report": report}
+        return procedure.run(replace(trial(nodes=200), **given))
+
+    with pytest.raises(Stopped):
+        attempt(most=epochs)
+    again = attempt(most=float("inf"))
+    made_anew = 8 if epochs > 8 else 0  # a finished teacher is kept in the store of parts alone
+    assert len(done) == 16 + made_anew
+    assert again.metrics == procedure.run(trial(nodes=200)).metrics
 
 
 def test_the_student_sees_no_graph():
@@ -166,27 +186,8 @@ def test_the_student_sees_no_graph():
 def test_without_edges_there_is_nothing_to_distil_across_them():
     graph = block_model(seed=0, nodes=200)
     lonely = Graph(graph.x, graph.y, graph.pairs[:, :0], graph.train, graph.val, graph.test)
-    loss = Distillation(TEACHER, ["high"])._student_loss
     with pytest.raises(ValueError, match="without edges"):
-        loss(lonely, torch.randn(200, 4))
-
-
-def test_the_weights_of_labels_and_terms_add_up():
-    graph = block_model(seed=0, nodes=200)
-    teacher, student = torch.randn(200, 4), torch.randn(200, 4)
-    value = {}
-    for weight in (0.0, 0.3, 1.0):
-        loss = Distillation(TEACHER, ["node"], weight)._student_loss(graph, teacher)
-        value[weight] = float(loss(student))
-    assert value[0.3] == pytest.approx(0.3 * value[1.0] + 0.7 * value[0.0], rel=1e-5)
-    labels = Distillation(TEACHER, [], 0.3)._student_loss(graph, None)(student)
-    assert float(labels) == pytest.approx(value[1.0], rel=1e-6)
-
-
-def test_a_loss_that_is_not_finite_stops_the_trial():
-    procedure = Distillation(TEACHER, [])
-    with pytest.raises(Diverged, match="nan in epoch 1"):
-        procedure._fit(Counter(), (), lambda x: x * torch.nan, None, 1.0, lambda *_: None)
+        Distillation(TEACHER, ["high"])._terms(lonely, torch.randn(200, 4), seed=0)
 
 
 def test_supervision_is_a_share():
