@@ -93,7 +93,7 @@ def most_blanks(sentences: int) -> int:
 def noisy_times(times: Tensor, length: Tensor, draws: Tensor) -> Tensor:
     """Time indices after empty memories were put between the sentences at random places.
 
-    Their number is uniform on {0, …, ⌈0.1 n⌉ - 1} for a story of n sentences. Putting each into
+    Their number is uniform on {0, …, ⌈0.1 n⌉} for a story of n sentences. Putting each into
     one of the gaps of what is there makes all arrangements equally likely.
 
     Args:
@@ -114,5 +114,5 @@ def noisy_times(times: Tensor, length: Tensor, draws: Tensor) -> Tensor:
 
 
 def _kinds(length: Any) -> Any:
-    """How many numbers of blanks are possible: a tenth of the sentences, rounded up."""
-    return (length + SENTENCES_PER_BLANK - 1) // SENTENCES_PER_BLANK
+    """How many numbers of blanks are possible: from none to a tenth of the sentences, rounded up."""
+    return (length + SENTENCES_PER_BLANK - 1) // SENTENCES_PER_BLANK + 1
