@@ -114,5 +114,5 @@ def noisy_times(times: Tensor, length: Tensor, draws: Tensor) -> Tensor:
 
 
 def _kinds(length: Any) -> Any:
-    """How many numbers of blanks are possible: from none to a tenth of the sentences, rounded up."""
+    """How many numbers of blanks are possible: none to a tenth of the sentences, rounded up."""
     return (length + SENTENCES_PER_BLANK - 1) // SENTENCES_PER_BLANK + 1
