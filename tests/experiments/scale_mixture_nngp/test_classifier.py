@@ -5,13 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import InverseGamma, MultivariateNormal, Normal
 
-from experiments.scale_mixture_nngp.classifier import Classification, SparseProcess, per_class
+from experiments.scale_mixture_nngp import classifier
+from experiments.scale_mixture_nngp.classifier import (
+    Bound,
+    Classification,
+    SparseProcess,
+    per_class,
+)
 from experiments.scale_mixture_nngp.data import Images
 from harness.loading.splits import Tensors
 from harness.procedures.base import Trial
 from harness.procedures.checkpoints import Checkpoints, Stopped
+from harness.procedures.recipe import At, Recipe
 from harness.records import Measured
 
 
@@ -98,6 +106,16 @@ def test_draws_share_one_scale_and_have_the_t_laws_variance() -> None:
     assert together == pytest.approx(1.25, abs=0.06)
 
 
+def test_the_objective_is_the_divergence_by_image_and_the_cross_entropy() -> None:
+    made, at = process(heavy_tailed=False), At(0, 0, 0, 1, 1, torch.device("cpu"))
+    with torch.no_grad():
+        made.log_v.fill_(-40.0)  # latent values at inducing inputs are their means, nearly surely
+        batch = {"x": made.inducing.clone(), "y": torch.tensor([0, 1, 1])}
+        found = Bound(40, samples=3).training_loss(made, batch, at)
+        expected = made.divergence() / 40 + F.cross_entropy(made.mu, batch["y"])
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_gradients_of_the_objective_are_finite() -> None:
     for network in ("dense", "convolutional"):
         made = SparseProcess(inputs(4), 3, True, network)
@@ -143,6 +161,23 @@ def test_easy_classes_are_learned(heavy_tailed) -> None:
 
 def test_without_training_classes_are_guessed() -> None:
     assert run(None, False, epochs=0)["nll_clean"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_the_rate_falls_to_zero_on_a_cosine(monkeypatch) -> None:
+    recipes: list[Recipe] = []
+    monkeypatch.setattr(classifier, "train", lambda *given: recipes.append(given[2]))
+    run(None, epochs=4)
+    (recipe,) = recipes
+    optimizer = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert recipe.schedule is not None and recipe.schedule_every == "epoch"
+    schedule, rates = recipe.schedule(optimizer), []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    cosine = [0.025 * (1 + math.cos(math.pi * k / 4)) for k in range(5)]
+    assert rates == pytest.approx(cosine, abs=1e-12)
+    assert (recipe.epochs, recipe.batch_size, recipe.samples, recipe.images) == (4, 20, 4, 40)  # type: ignore[attr-defined]
 
 
 def test_the_priors_width_reaches_the_posterior() -> None:
