@@ -34,7 +34,6 @@ class MemoryNetwork(nn.Module):
         hops: K.
 
     Attributes:
-        linear: leave out the softmax over memories (the first stage of "linear start").
         draws: uniform random numbers that one training example needs.
     """
 
@@ -48,11 +47,15 @@ class MemoryNetwork(nn.Module):
         rank = torch.arange(1, dim + 1)
         kappa = 2 * (rank - (dim + 1) / 2) / dim
         self.register_buffer("kappa", kappa.repeat(hops + 1), persistent=False)
-        self.linear = False
         self.draws = 1 + most_blanks(sentences)
 
     def forward(
-        self, story: Tensor, question: Tensor, length: Tensor, draws: Tensor | None = None
+        self,
+        story: Tensor,
+        question: Tensor,
+        length: Tensor,
+        draws: Tensor | None = None,
+        linear: bool = False,
     ) -> Tensor:
         """Scores of the answers.
 
@@ -61,6 +64,7 @@ class MemoryNetwork(nn.Module):
             question: (batch, 2 V), likewise.
             length: (batch,) sentences of the story; the slots after them are empty.
             draws: (batch, 1 + blanks) uniform numbers for the noise in time; none when testing.
+            linear: leave out the softmax over memories (the first stage of "linear start").
 
         Returns:
             (batch, V).
@@ -71,12 +75,13 @@ class MemoryNetwork(nn.Module):
             when = noisy_times(when, length, draws)
         # Empty slots look up a row of zeros behind the last time.
         when = torch.where(slots < length[:, None], when, len(slots))
-        memory = story @ self._encoder() + pad(self.time, (0, 0, 0, 1))[when]
+        encoder = self._encoder()
+        memory = story @ encoder + pad(self.time, (0, 0, 0, 1))[when]
         levels = torch.split(memory, self.dim, -1)
-        state = question @ self._encoder()[:, : self.dim]
+        state = question @ encoder[:, : self.dim]
         for hop in range(self.hops):
             scores = torch.einsum("bsd,bd->bs", levels[hop], state)
-            weights = scores if self.linear else scores.softmax(-1)
+            weights = scores if linear else scores.softmax(-1)
             state = state + torch.einsum("bs,bsd->bd", weights, levels[hop + 1])
         return state @ self.embedding[:, -self.dim :].T
 

@@ -1,27 +1,25 @@
-"""Gradient descent with annealed gradient noise, for many networks at once (Section 3).
+"""Gradient descent with annealed gradient noise (Section 3).
 
-    g_t ← clip(g_t) + N(0, σ_t²),   σ_t² = η / (1 + t)^γ,   θ ← θ - α g_t
-
-Networks that differ by seed or learning rate are the rows of one parameter matrix, so that a
-layer of all of them is one batched product. Each row has its own data order and its own random
-numbers, and comes out as if it had been trained alone.
+g_t ← clip(g_t) + N(0, σ_t²),   σ_t² = η / (1 + t)^γ,   θ ← θ - α g_t
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAccuracy
 
-from harness.loading.splits import Batch, Split, Splits
-from harness.procedures.base import Outcome, Progress, Trial, exact
-from harness.procedures.batches import Batches
+from harness.loading.splits import Batch
+from harness.procedures.base import Outcome, Trial, exact
+from harness.procedures.recipe import At, Recipe
+from harness.procedures.training import Trained, train_together
 from harness.records import Measured, Series
-from harness.seeding import derive, seed_all
 
 EVALUATED_AT_ONCE = 2000  # examples
 
@@ -31,54 +29,7 @@ def noise_std(step: int, eta: float, gamma: float) -> float:
     return float((eta / (1 + step) ** gamma) ** 0.5)
 
 
-def clip_rows(grad: Tensor, norm: float) -> Tensor:
-    """Scale each network's gradient (a row) down to at most this Euclidean norm."""
-    scale: Tensor = norm / torch.linalg.vector_norm(grad, dim=1, keepdim=True)
-    return grad * scale.clamp(max=1)
-
-
-class Networks:
-    """R networks of one architecture: ``theta`` (R, P) holds the parameters of each as a row."""
-
-    def __init__(self, models: list[nn.Module], device: torch.device) -> None:
-        self.template = models[0].to(device)
-        self.shapes = {name: p.shape for name, p in self.template.named_parameters()}
-        self.sizes = [shape.numel() for shape in self.shapes.values()]
-        rows = [nn.utils.parameters_to_vector(model.parameters()) for model in models]
-        self.theta = torch.stack([row.detach().to(device) for row in rows]).requires_grad_()
-        self.draws = int(getattr(self.template, "draws", 0))
-
-    def __call__(self, batch: Batch, shared: bool = False) -> Tensor:
-        """Logits (R, B, C) of one batch each (R, B, …), or of a ``shared`` one (B, …)."""
-        pieces = torch.split(self.theta, self.sizes, dim=1)
-        parameters = {
-            name: piece.reshape(-1, *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
-        inputs = {name: column for name, column in batch.items() if name != "y"}
-
-        def one(parameters: dict[str, Tensor], inputs: Batch) -> Tensor:
-            logits: Tensor = functional_call(self.template, parameters, (), inputs)
-            return logits
-
-        return torch.vmap(one, in_dims=(0, None if shared else 0))(parameters, inputs)
-
-    def linear(self, on: bool) -> None:
-        """Leave out (or put back) the softmax of a model that has one to leave out."""
-        if hasattr(self.template, "linear"):
-            self.template.linear = on  # type: ignore[assignment]
-
-    @torch.no_grad()
-    def accuracy(self, split: Split, device: torch.device) -> Tensor:
-        """Share of the split's examples that each network classifies correctly: (R,)."""
-        right = torch.zeros(len(self.theta), device=device)
-        for indices in torch.split(torch.arange(len(split)), EVALUATED_AT_ONCE):
-            batch = {name: column.to(device) for name, column in split[indices].items()}
-            right += (self(batch, shared=True).argmax(-1) == batch["y"]).sum(1)
-        return right / len(split)
-
-
-class NoisyDescent:
+class NoisyDescent(Recipe):
     """Train with every learning rate, then measure accuracies and errors.
 
     Measured after the last epoch: ``accuracy`` on the test split, the mean over learning rates;
@@ -97,10 +48,12 @@ class NoisyDescent:
         clip_norm: bound on the norm of the whole gradient, applied before the noise.
         reduction: whether a batch's loss is the mean or the sum over its examples.
         halve_every: epochs after which the learning rate is halved, again and again.
-        linear_epochs: epochs before those, with the model's ``linear`` attribute set.
+        linear_epochs: epochs before those, in which the model is called with ``linear=True``.
         linear_rate: learning rate of these, for every network.
         eval_every: epochs between evaluations on the test split.
     """
+
+    scores_diverged = True
 
     def __init__(
         self,
@@ -118,17 +71,26 @@ class NoisyDescent:
     ) -> None:
         if not learning_rates:
             raise ValueError("give at least one learning rate")
-        self.epochs = epochs
-        self.batch_size = batch_size
+        super().__init__(
+            metrics={"accuracy": MulticlassAccuracy(average="micro", validate_args=False)},
+            optimizer=partial(torch.optim.SGD, lr=learning_rates[0]),
+            epochs=linear_epochs + epochs,
+            batch_size=batch_size,
+            clip_norm=clip_norm,
+            drop_last=True,
+            eval_every=eval_every,
+            eval_batch_size=EVALUATED_AT_ONCE,
+            tests=["train"],
+        )
         self.learning_rates = learning_rates
         self.eta = eta
         self.gamma = gamma
-        self.clip_norm = clip_norm
         self.reduction = reduction
         self.halve_every = halve_every
         self.linear_epochs = linear_epochs
         self.linear_rate = linear_rate
-        self.eval_every = eval_every
+        self.linear = False
+        self.draws = 0
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -138,13 +100,22 @@ class NoisyDescent:
     def run(self, trial: Trial) -> Outcome:
         return self.run_together([trial])[0]
 
-    def run_together(self, trials: list[Trial]) -> list[Outcome]:
-        """Train the networks of all trials, which must have the same data and model."""
-        training = Training(self, trials)
-        for epoch in range(training.begin(), self.linear_epochs + self.epochs):
-            training.epoch(epoch)
-            training.save(epoch)
-        return training.outcomes()
+    def run_together(self, trials: Sequence[Trial]) -> list[Outcome]:
+        return self.outcomes(self.trained(trials))
+
+    def trained(self, trials: Sequence[Trial]) -> list[Trained]:
+        """The networks of all trials, trial by trial and rate by rate, trained as one."""
+        self.linear = self.linear_epochs > 0
+        self.draws = int(getattr(trials[0].model(), "draws", 0))
+        each = [trial for trial in trials for _ in self.learning_rates]
+        data = [replace(trial.data, tests={"train": trial.data.train}) for trial in each]
+        found = train_together([trial.model for trial in each], data, self, each)
+        return cast(list[Trained], found)  # for scores_diverged
+
+    def outcomes(self, networks: Sequence[Trained]) -> list[Outcome]:
+        """What each trial measured."""
+        rates = len(self.learning_rates)
+        return [_outcome(networks[i : i + rates]) for i in range(0, len(networks), rates)]
 
     def rates(self, epoch: int) -> list[float]:
         """Learning rate of each of a trial's networks in an epoch."""
@@ -154,127 +125,55 @@ class NoisyDescent:
         halvings = since // self.halve_every if self.halve_every else 0
         return [rate * 0.5**halvings for rate in self.learning_rates]
 
+    def augment(self, batch: Batch, at: At) -> Batch:
+        """With the uniform random numbers that a model may need while training."""
+        if not self.draws:
+            return batch
+        y = batch["y"]
+        draws = torch.rand((len(y), self.draws), generator=at.generator, device=y.device)
+        return {**batch, "draws": draws}
 
-class Training:
-    """The state of one run: networks (trial by trial, rate by rate), curves, and the clock."""
+    def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
+        self.linear = at.epoch < self.linear_epochs  # also for what is measured after the epoch
+        surprise = -self.predict(model, batch).log_softmax(1).gather(1, batch["y"][:, None])
+        return surprise.sum() if self.reduction == "sum" else surprise.mean()
 
-    def __init__(self, procedure: NoisyDescent, trials: list[Trial]) -> None:
-        self.procedure, self.trials = procedure, trials
-        self.device = trials[0].device
-        self.splits: Splits = trials[0].data
-        self.rows = len(procedure.learning_rates)
-        models = []
-        for trial in trials:
-            seed_all(trial.seed, "model")
-            models += [trial.model()] * self.rows
-        self.networks = Networks(models, self.device)
-        self.seeds = [trial.seed for trial in trials for _ in range(self.rows)]
-        self.generators = [torch.Generator(self.device) for _ in self.seeds]
-        self.noise = torch.empty_like(self.networks.theta, requires_grad=False)
-        self.curve: dict[int, Tensor] = {}
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        stage = {"linear": True} if self.linear else {}
+        logits: Tensor = model(**{k: v for k, v in batch.items() if k != "y"}, **stage)
+        return logits
 
-    def epoch(self, epoch: int) -> None:
-        """Train for one epoch, and evaluate and save where it is time to."""
-        procedure, last = self.procedure, self.procedure.linear_epochs + self.procedure.epochs
-        for seed, generator in zip(self.seeds, self.generators, strict=True):
-            generator.manual_seed(derive(seed, "noise", epoch))
-        self.networks.linear(epoch < procedure.linear_epochs)
-        rates = procedure.rates(epoch) * len(self.trials)
-        rate = torch.tensor(rates, device=self.device)[:, None]
-        for index, batch in enumerate(self._batches(epoch)):
-            self._step(batch, rate, epoch * self.steps + index)
-        if (epoch + 1) % procedure.eval_every == 0 or epoch + 1 == last:
-            self._evaluate(epoch, last)
+    def gradients_together(self, gradients: Mapping[str, Tensor], at: Sequence[At]) -> None:
+        """Add each network's own noise, and multiply by its rate where that is not SGD's."""
+        rows = [gradient.view(len(at), -1) for gradient in gradients.values()]
+        if self.eta > 0:
+            sizes = [row.shape[1] for row in rows]
+            noise = rows[0].new_empty(len(at), sum(sizes))
+            for own, where in zip(noise, at, strict=True):
+                own.normal_(generator=where.generator)
+            std = noise_std(at[0].step, self.eta, self.gamma)
+            torch._foreach_add_(rows, torch.split(noise, sizes, dim=1), alpha=std)
+        factors = [rate / self.learning_rates[0] for rate in self.rates(at[0].epoch)]
+        if set(factors) != {1.0}:
+            factor = rows[0].new_tensor(factors).repeat(len(at) // len(factors))[:, None]
+            torch._foreach_mul_(rows, [factor] * len(rows))
 
-    @property
-    def batch_size(self) -> int:
-        return min(self.procedure.batch_size, len(self.splits.train))
 
-    @property
-    def steps(self) -> int:
-        """Of an epoch."""
-        return len(self.splits.train) // self.batch_size
-
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Batches (R, B, …) in which every network has its own order, the one of its seed."""
-        orders = torch.stack([self._order(seed, epoch) for seed in self.seeds])
-        for indices in torch.split(orders, self.batch_size, dim=1)[: self.steps]:
-            batch = self.splits.train[indices]
-            yield {name: column.to(self.device) for name, column in batch.items()}
-
-    def _order(self, seed: int, epoch: int) -> Tensor:
-        return Batches(self.splits.train, self.batch_size, lambda: (seed, epoch)).order()
-
-    def _step(self, batch: Batch, rate: Tensor, step: int) -> None:
-        procedure, theta = self.procedure, self.networks.theta
-        if self.networks.draws:
-            shape = (self.batch_size, self.networks.draws)
-            draws = [torch.rand(shape, generator=g, device=self.device) for g in self.generators]
-            batch = {**batch, "draws": torch.stack(draws)}
-        logits = self.networks(batch)
-        # Summed over networks: the gradient of each row is that of its own loss.
-        loss = cross_entropy(logits.flatten(0, 1), batch["y"].flatten(), reduction="sum")
-        if procedure.reduction == "mean":
-            loss = loss / self.batch_size
-        (grad,) = torch.autograd.grad(loss, theta)
-        if procedure.clip_norm is not None:
-            grad = clip_rows(grad, procedure.clip_norm)
-        if procedure.eta > 0:
-            for row, generator in zip(self.noise, self.generators, strict=True):
-                row.normal_(generator=generator)
-            grad = grad.add(self.noise, alpha=noise_std(step, procedure.eta, procedure.gamma))
-        with torch.no_grad():
-            theta.sub_(rate * grad)
-
-    def _evaluate(self, epoch: int, last: int) -> None:
-        accuracy = self.networks.accuracy(self.splits.test, self.device).cpu()
-        self.curve[epoch + 1] = accuracy
-        for trial, own in zip(self.trials, torch.split(accuracy, self.rows), strict=True):
-            trial.report(Progress(epoch + 1, last, {"accuracy": float(own.mean())}))
-
-    def save(self, epoch: int) -> None:
-        """Keep the state of the whole group with its first trial."""
-        theta, curve = self.networks.theta.detach(), dict(self.curve)
-        state = {"seeds": self.seeds, "epoch": epoch + 1, "theta": theta, "curve": curve}
-        self.trials[0].save(epoch + 1, state)
-
-    def begin(self) -> int:
-        """The epoch to go on with: 0, or that of the state which a group of these seeds left."""
-        state = self.trials[0].load()
-        if state is None or state["seeds"] != self.seeds:
-            return 0
-        self.networks.theta = state["theta"].to(self.device).requires_grad_()
-        self.curve = dict(state["curve"])
-        return int(state["epoch"])
-
-    def outcomes(self) -> list[Outcome]:
-        """What each trial measured."""
-        networks, splits = self.networks, self.splits
-        final = {"": splits.test, "train_": splits.train, "val_": splits.val}
-        accuracies = {
-            name: torch.split(networks.accuracy(split, self.device).cpu(), self.rows)
-            for name, split in final.items()
-            if split is not None
-        }
-        finite = torch.split(networks.theta.isfinite().all(1).float().cpu(), self.rows)
-        curves = {at: torch.split(values, self.rows) for at, values in self.curve.items()}
-        outcomes = []
-        for index in range(len(self.trials)):
-            test = accuracies[""][index]
-            metrics: dict[str, float | Measured] = {
-                f"{name}error": 1 - float(values[index].mean())
-                for name, values in accuracies.items()
-            }
-            metrics |= {"accuracy": float(test.mean()), "top_accuracy": float(test.max())}
-            metrics |= {"diverged": 1 - float(finite[index].mean())}
-            metrics |= {"parameters": exact(networks.theta.shape[1])}
-            y = [float(values[index].mean()) for values in curves.values()]
-            series = {"accuracy": Series(over="epoch", x=list(map(float, curves)), y=y)}
-            outcomes.append(Outcome(metrics, series, self._samples()))
-        return outcomes
-
-    def _samples(self) -> int:
-        """Examples that the networks of one trial were trained on."""
-        procedure = self.procedure
-        epochs = procedure.linear_epochs + procedure.epochs
-        return epochs * self.steps * self.batch_size * self.rows
+def _outcome(networks: Sequence[Trained]) -> Outcome:
+    """Of a trial, from its networks, one for each learning rate."""
+    names = {"error": "accuracy", "val_error": "val_accuracy", "train_error": "accuracy@train"}
+    figures: list[dict[str, Any]] = [network.row | dict(network.tests) for network in networks]
+    metrics: dict[str, float | Measured] = {
+        error: 1 - fmean(each[accuracy] for each in figures)
+        for error, accuracy in names.items()
+        if accuracy in figures[0]
+    }
+    test = [each["accuracy"] for each in figures]
+    metrics |= {"accuracy": fmean(test), "top_accuracy": max(test)}
+    parameters = [nn.utils.parameters_to_vector(n.model.parameters()) for n in networks]
+    metrics["diverged"] = fmean(not bool(vector.isfinite().all()) for vector in parameters)
+    metrics["parameters"] = exact(len(parameters[0]))
+    curve = list(zip(*(network.curves for network in networks), strict=True))
+    y = [fmean(row["accuracy"] for row in rows) for rows in curve]
+    series = {"accuracy": Series(over="epoch", x=[rows[0]["epoch"] for rows in curve], y=y)}
+    return Outcome(metrics, series, sum(network.samples for network in networks))

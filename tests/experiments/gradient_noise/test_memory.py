@@ -37,8 +37,7 @@ def encode(words, table, longest):
 @pytest.mark.parametrize("linear", [False, True])
 def test_forward_is_attention_over_position_encoded_sentences(linear):
     net, batch, y = network_and_batch()
-    net.linear = linear
-    scores = net(**batch)
+    scores = net(**batch, linear=linear)
     tables = net.embedding.detach().split(4, dim=1)
     times = net.time.detach().split(4, dim=1)
     for row, question in enumerate(STORIES):

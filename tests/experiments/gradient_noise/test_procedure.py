@@ -1,19 +1,21 @@
-"""Noise schedule, clipping, and training together as against alone."""
+"""Noise schedule, learning rates, and training together as against alone."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from experiments.gradient_noise import procedure as noisy
 from experiments.gradient_noise.data import babi_like
 from experiments.gradient_noise.memory import MemoryNetwork
 from experiments.gradient_noise.model import DeepNet
-from experiments.gradient_noise.procedure import NoisyDescent, Training, clip_rows, noise_std
+from experiments.gradient_noise.procedure import NoisyDescent, noise_std
 from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Trial
 from harness.procedures.batches import Batches
-from harness.procedures.checkpoints import Checkpoints
+from harness.procedures.checkpoints import Checkpoints, Stopped
 from harness.seeding import derive, seed_all
 
 CPU = torch.device("cpu")
@@ -33,22 +35,18 @@ def net(**options):
     )
 
 
-def trials(folder, seeds, model, data=None):
-    made = []
-    for seed in seeds:
-        options = {"device": CPU, "workdir": folder, "data": data or blobs()}
-        kept = Checkpoints(folder / str(seed), every=0.0)
-        made.append(Trial(seed=seed, model=model, checkpoints=kept, **options))
-    return made
+def trials(folder, seeds, model, data=None, checkpoints=None):
+    options = {"device": CPU, "workdir": folder, "data": data or blobs()}
+    return [Trial(seed=s, model=model, checkpoints=checkpoints, **options) for s in seeds]
 
 
 def trained(folder, seeds, model, data=None, **options):
     """Parameters (R, P) after training, and the outcomes."""
     settings = {"epochs": 3, "batch_size": 20, "learning_rates": [0.1], **options}
-    training = Training(NoisyDescent(**settings), trials(folder, seeds, model, data))
-    for epoch in range(training.procedure.linear_epochs + training.procedure.epochs):
-        training.epoch(epoch)
-    return training.networks.theta.detach(), training.outcomes()
+    method = NoisyDescent(**settings)
+    networks = method.trained(trials(folder, seeds, model, data))
+    theta = [nn.utils.parameters_to_vector(n.model.parameters()) for n in networks]
+    return torch.stack(theta).detach(), method.outcomes(networks)
 
 
 def test_eta_is_the_variance_of_the_first_step_and_decays_as_a_power():
@@ -57,25 +55,20 @@ def test_eta_is_the_variance_of_the_first_step_and_decays_as_a_power():
     assert noise_std(7, eta=0.3, gamma=0.0) == noise_std(0, eta=0.3, gamma=0.0)
 
 
-def test_each_row_is_clipped_by_its_own_norm():
-    grad = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    expected = torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]])
-    torch.testing.assert_close(clip_rows(grad, 1.0), expected)
-
-
-def test_one_network_is_what_plain_torch_gives(tmp_path):
-    """Autograd, clip_grad_norm_, noise and SGD of torch, stepped by hand."""
-    options = {"clip_norm": 0.5, "eta": 0.04, "epochs": 2}
-    theta, _ = trained(tmp_path, [3], net(), **options)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_one_network_is_what_plain_torch_gives(tmp_path, reduction):
+    """Autograd, clip_grad_norm_, noise and a step of torch, by hand."""
+    options = {"clip_norm": 0.5, "eta": 0.04, "epochs": 2, "reduction": reduction}
+    theta, _ = trained(tmp_path, [3], net(), learning_rates=[0.2, 0.1], **options)
     seed_all(3, "model")
     model, data = net()(), blobs()
     step = 0
     for epoch in range(2):
-        generator = torch.Generator().manual_seed(derive(3, "noise", epoch))
         for batch in Batches(data.train, 20, lambda epoch=epoch: (3, epoch)):
             model.zero_grad()
-            cross_entropy(model(batch["x"]), batch["y"]).backward()
+            cross_entropy(model(batch["x"]), batch["y"], reduction=reduction).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            generator = torch.Generator().manual_seed(derive(3, "step", epoch, step))
             noise = torch.empty(theta.shape[1]).normal_(generator=generator) * 0.2
             noise /= (1 + step) ** 0.275
             at = 0
@@ -84,8 +77,8 @@ def test_one_network_is_what_plain_torch_gives(tmp_path):
                     p -= 0.1 * (p.grad + noise[at : at + p.numel()].view_as(p))
                     at += p.numel()
             step += 1
-    expected = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
-    torch.testing.assert_close(theta[0], expected, rtol=1e-4, atol=1e-5)
+    expected = nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(theta[1], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", [net(), net(dropout=0.3)], ids=["plain", "dropout"])
@@ -111,25 +104,41 @@ def test_memory_networks_alone_and_in_a_group_are_the_same(tmp_path):
     assert outcome.metrics["val_error"] == pytest.approx(outcomes[1].metrics["val_error"])
 
 
-def stopped_after(epochs, method, group):
-    training = Training(method, group)
-    for epoch in range(epochs):
-        training.epoch(epoch)
-        training.save(epoch)
+@pytest.mark.parametrize("stop_after", [1, 7])
+def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path, stop_after):
+    """Stopped in the linear start, or after the rates were halved."""
+    data, model = babi_like(1, 100), lambda: MemoryNetwork(**babi_like(1, 100).dims)
+    options = {"learning_rates": [0.1, 0.01], "eta": 1.0, "clip_norm": 40.0, "halve_every": 1}
+    method = NoisyDescent(epochs=3, batch_size=20, linear_epochs=2, **options)
+    group = lambda kept: trials(tmp_path, [0, 1], model, data, kept)  # noqa: E731
+    whole = method.run_together(group(None))
+    asked = itertools.count(1)
+    stopping = lambda: next(asked) >= stop_after  # noqa: E731
+    with pytest.raises(Stopped):
+        method.run_together(group(Checkpoints(tmp_path, every=0.0, stopping=stopping)))
+    assert method.run_together(group(Checkpoints(tmp_path, every=0.0))) == whole
 
 
-def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path):
-    method = NoisyDescent(4, 20, [0.1, 0.01], eta=0.01, clip_norm=1.0)
-    whole = method.run_together(trials(tmp_path / "whole", [0, 1], net()))
-    stopped_after(2, method, trials(tmp_path / "stopped", [0, 1], net()))
-    assert Training(method, trials(tmp_path / "stopped", [0, 1], net())).begin() > 0
-    assert method.run_together(trials(tmp_path / "stopped", [0, 1], net())) == whole
+class Staged(nn.Module):
+    """Answers 1 while it is linear, and then 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x, linear=False):
+        answer = torch.tensor([0.0, 9.0, 0.0] if linear else [0.0, 0.0, 9.0])
+        return (self.bias + answer).expand(len(x), 3)
 
 
-def test_the_state_of_another_group_is_not_used(tmp_path):
-    method = NoisyDescent(4, 20, [0.1])
-    stopped_after(2, method, trials(tmp_path, [0, 1], net()))
-    assert Training(method, trials(tmp_path, [0], net())).begin() == 0
+def test_a_linear_start_is_trained_and_evaluated_linearly(tmp_path):
+    data = blobs()
+    share = [float((data.test.columns["y"] == answer).float().mean()) for answer in range(3)]
+    options = {"learning_rates": [1e-6], "linear_epochs": 2, "linear_rate": 1e-6, "epochs": 1}
+    _, (outcome,) = trained(tmp_path, [0], Staged, **options)
+    expected = pytest.approx([share[1], share[1], share[2]])
+    assert outcome.series["accuracy"].y == expected
+    assert outcome.metrics["accuracy"] == pytest.approx(share[2])
 
 
 def test_learning_rates_are_halved_after_the_linear_start():
@@ -176,7 +185,8 @@ def test_a_diverged_network_is_counted_and_leaves_the_others_alone(tmp_path):
 
 def test_noise_accumulates_as_the_sum_of_the_schedule(tmp_path, monkeypatch):
     """Where the gradient is zero, θ_T has the variance α² Σ_t σ_t²."""
-    monkeypatch.setattr(noisy, "cross_entropy", lambda logits, y, reduction: 0 * logits.sum())
+    flat = lambda self, model, batch, at: 0 * self.predict(model, batch).sum()  # noqa: E731
+    monkeypatch.setattr(NoisyDescent, "training_loss", flat)
     theta, _ = trained(tmp_path, range(3), net(init="zero", width=40), epochs=20, eta=0.01)
     expected = 0.1 * sum(noise_std(t, 0.01, 0.55) ** 2 for t in range(120)) ** 0.5
     assert float(theta.std()) == pytest.approx(expected, rel=0.02)
