@@ -58,7 +58,8 @@ def test_eta_is_the_variance_of_the_first_step_and_decays_as_a_power():
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_one_network_is_what_plain_torch_gives(tmp_path, reduction):
     """Autograd, clip_grad_norm_, noise and a step of torch, by hand."""
-    options = {"clip_norm": 0.5, "eta": 0.04, "epochs": 2, "reduction": reduction}
+    bound = {"mean": 0.5, "sum": 100.0}[reduction]
+    options = {"clip_norm": bound, "eta": 0.04, "epochs": 2, "reduction": reduction}
     theta, _ = trained(tmp_path, [3], net(), learning_rates=[0.2, 0.1], **options)
     seed_all(3, "model")
     model, data = net()(), blobs()
@@ -67,7 +68,7 @@ def test_one_network_is_what_plain_torch_gives(tmp_path, reduction):
         for batch in Batches(data.train, 20, lambda epoch=epoch: (3, epoch)):
             model.zero_grad()
             cross_entropy(model(batch["x"]), batch["y"], reduction=reduction).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), bound)
             generator = torch.Generator().manual_seed(derive(3, "step", epoch, step))
             noise = torch.empty(theta.shape[1]).normal_(generator=generator) * 0.2
             noise /= (1 + step) ** 0.275
@@ -158,6 +159,20 @@ def test_accuracy_is_the_mean_and_top_accuracy_the_best_over_learning_rates(tmp_
     assert both.metrics["accuracy"] == pytest.approx(sum(scores) / 2)
     assert both.metrics["top_accuracy"] == pytest.approx(max(scores))
     assert both.metrics["error"] == pytest.approx(1 - sum(scores) / 2)
+
+
+def test_each_error_is_that_of_its_own_split(tmp_path):
+    """All labels of validation are wrong, and a quarter of those of test."""
+    data = blobs()
+    x, y = data.train.columns["x"], data.train.columns["y"]
+    wrong = (y + 1) % 3
+    quarter = torch.where(torch.arange(len(y)) % 4 == 0, wrong, y)
+    splits = Splits(data.train, Tensors(x=x, y=quarter), Tensors(x=x, y=wrong), dims=data.dims)
+    _, (outcome,) = trained(tmp_path, [0], net(), splits, epochs=10)
+    assert outcome.metrics["train_error"] < 0.05
+    assert outcome.metrics["val_error"] > 0.95
+    assert outcome.metrics["error"] == pytest.approx(0.25, abs=0.05)
+    assert outcome.metrics["accuracy"] == pytest.approx(1 - outcome.metrics["error"])
 
 
 def test_from_zero_only_noise_moves_the_weights(tmp_path):
