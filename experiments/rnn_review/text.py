@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -56,12 +55,12 @@ def english_web_treebank(root: Path, size: int = 32, limit: int | None = None) -
     """Universal Dependencies English EWT: words and their universal tags, in its own split.
 
     Args:
-        root: with ``en_ewt-ud-{train,dev,test}.conllu.gz``.
+        root: with ``en_ewt-ud-{train,dev,test}.conllu``.
         size: sentences a batch.
         limit: training sentences that are used; all, unless given.
     """
     train, val, test = (
-        read_conllu(root / f"en_ewt-ud-{part}.conllu.gz") for part in ("train", "dev", "test")
+        read_conllu(root / f"en_ewt-ud-{part}.conllu") for part in ("train", "dev", "test")
     )
     return tagged(train, val, test, size, limit)
 
@@ -97,7 +96,7 @@ def read_conllu(path: Path) -> list[Sentence]:
         BadFormat: for a line that has not ten columns.
     """
     sentences: list[Sentence] = [[]]
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             columns = line.rstrip("\n").split("\t")
             if line.startswith("#"):

@@ -1,5 +1,3 @@
-import gzip
-
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from experiments.rnn_review.text import (
     tagged,
     tiny_shakespeare,
 )
+from harness.data.entries import entry
 from harness.loading.readers import BadFormat
 
 CONLLU = """\
@@ -33,22 +32,23 @@ CONLLU = """\
 
 def write(root, parts=("train", "dev", "test"), text=CONLLU):
     for part in parts:
-        with gzip.open(root / f"en_ewt-ud-{part}.conllu.gz", "wt", encoding="utf-8") as file:
-            file.write(text)
+        (root / f"en_ewt-ud-{part}.conllu").write_text(text, encoding="utf-8")
 
 
 def test_a_treebank_is_read_word_by_word(tmp_path):
     write(tmp_path, ["train"])
-    first, second = read_conllu(tmp_path / "en_ewt-ud-train.conllu.gz")
+    first, second = read_conllu(tmp_path / "en_ewt-ud-train.conllu")
     assert first == [("I", "PRON"), ("ca", "AUX"), ("n't", "PART"), ("go", "VERB")]
     assert second == [("Go", "VERB"), ("!", "PUNCT")]
     write(tmp_path, ["dev"], CONLLU.replace("\tPRP", ""))
     with pytest.raises(BadFormat, match="line 3"):
-        read_conllu(tmp_path / "en_ewt-ud-dev.conllu.gz")
+        read_conllu(tmp_path / "en_ewt-ud-dev.conllu")
 
 
 def test_the_treebank_has_its_own_splits(tmp_path):
     write(tmp_path)
+    files = {file.path for file in entry("ud-english-ewt").files}
+    assert {path.name for path in tmp_path.iterdir()} <= files, "as the catalogue has them"
     write(tmp_path, ["test"], CONLLU.replace("Go", "Stay"))
     data = english_web_treebank(tmp_path)
     assert len(data.train) == len(data.test) == 1  # a group
