@@ -50,7 +50,8 @@ def gaussian_field(
     weight = (k[:, None] ** 2 + k**2 + tau**2) ** (-alpha / 2)
     weight[0, 0] = 0.0
     if periodic:
-        return torch.fft.ifft2(side * weight * spectrum, norm="ortho").real
+        field: Tensor = torch.fft.ifft2(side * weight * spectrum, norm="ortho").real
+        return field
     fields = idctn((side * weight * spectrum).numpy(), axes=(1, 2), norm="ortho")
     return torch.from_numpy(fields)
 
@@ -187,7 +188,8 @@ def navier_stokes(
         psi = w * inverse
         parts = torch.stack((1j * ky * psi, -1j * kx * psi, 1j * kx * w, 1j * ky * w))
         vx, vy, wx, wy = torch.fft.irfft2(parts, s=(d, d))
-        return force - torch.fft.rfft2(vx * wx + vy * wy) * kept
+        changes: Tensor = force - torch.fft.rfft2(vx * wx + vy * wy) * kept
+        return changes
 
     w = torch.fft.rfft2(vorticity.double())
     found, done = [], 0

@@ -116,6 +116,11 @@ class Level(nn.Module):
         self.transfer = transfer
         self.norm = norm
 
+    def smoothed(self, smoothings: nn.ModuleList, u: Tensor, f: Tensor) -> Tensor:
+        for smooth in smoothings:
+            u = smooth(u, f)
+        return u
+
 
 class VCycle(nn.Module):
     """W_Mg: f (batch, inputs, side, side) -> u (batch, channels, side, side).
@@ -167,43 +172,34 @@ class VCycle(nn.Module):
 
         def level(j: int) -> Level:
             before, after = smoothings[j]
-            own = [
-                Smoothing(u[j], f[j], padding, bias, active)
-                for _ in range(before + after - (j == 0))
-            ]
-            transfer, norm = None, nn.Identity()
+            count = before + after - (j == 0)
+            own = [Smoothing(u[j], f[j], padding, bias, active) for _ in range(count)]
+            transfer: Transfer | None = None
+            norm: nn.Module = nn.Identity()
             if j + 1 < levels:
-                pairs = (each[j : j + 2] for each in (sides, u, f))
-                transfer = Transfer(
-                    *((finer, coarser) for finer, coarser in pairs),
-                    padding=padding,
-                    margin=margin,
-                    wrapped=periodic,
-                    residual=residual,
-                )
+                both = [(each[j], each[j + 1]) for each in (sides, u, f)]
+                transfer = Transfer(*both, padding, margin, periodic, residual)
                 norm = nn.LayerNorm([u[j], sides[j], sides[j]]) if norms else norm
-            return Level(own[: len(own) - after], own[len(own) - after :], transfer, norm)
+            return Level(own[: count - after], own[count - after :], transfer, norm)
 
         self.first = nn.Conv2d(inputs, channels, 3, 1, 1, bias=bias, padding_mode=padding)
         self.levels = nn.ModuleList(level(j) for j in range(levels))
-        self.active = active
+        self.side, self.active = side, active
 
     def forward(self, f: Tensor) -> Tensor:
-        u = self.first(f)
+        u: Tensor = self.first(f)
         u = F.gelu(u) if self.active else u
         finer: list[tuple[Level, Tensor, Tensor]] = []
         for level in self.levels:
             assert isinstance(level, Level)
-            for smooth in level.before:
-                u = smooth(u, f)
-            if level.transfer is not None:
+            u = level.smoothed(level.before, u, f)
+            if level.transfer is None:
+                u = level.smoothed(level.after, u, f)
+            else:
                 finer.append((level, u, f))
                 u, f = level.transfer.down(u, f)
-        for smooth in level.after:
-            u = smooth(u, f)
-        for level, u_fine, f in reversed(finer):
+        for level, u_fine, f_fine in reversed(finer):
             assert level.transfer is not None
             u = level.norm(u_fine + level.transfer.up(u))
-            for smooth in level.after:
-                u = smooth(u, f)
+            u = level.smoothed(level.after, u, f_fine)
         return u
