@@ -103,7 +103,8 @@ class Settings:
     shuffle: bool = False
 
 
-PROTOCOL, GENERATED, SETTINGS = Protocol(), Protocol(train=800, val=150, test=400), Settings()
+PROTOCOL, SETTINGS = Protocol(), Settings()
+GENERATED = Protocol(days=5, train=800, val=150, test=400)  # a week does not show a season
 
 
 def stocks(
@@ -180,10 +181,10 @@ def read_prices(files: Mapping[str, Path]) -> Prices:
 
 
 def generated(seed: int, season: float = 1.0, total: int = 1500) -> Prices:
-    """Three followers, a leader and four stocks apart, whose log prices are stationary.
+    """Two followers, a leader and four stocks apart, whose log prices are stationary.
 
     f_t = 0.6 f_{t-1} + 0.8 e_t is the sector's factor. The leader is f_t + 0.3 e; a follower
-    0.5 f_t + 0.7 f_{t-2} + season s_t + n_t, with n_t = 0.3 n_{t-1} + 0.9 e. So the leader of two
+    0.4 f_t + 0.9 f_{t-2} + season s_t + n_t, with n_t = 0.3 n_{t-1} + 0.9 e. So the leader of two
     days ago tells of a follower's tomorrow. s_t, a weekly and a quarterly sine with random
     phases, is the same for all followers, and repeats by the calendar. All e are N(0, 1).
     """
@@ -191,12 +192,12 @@ def generated(seed: int, season: float = 1.0, total: int = 1500) -> Prices:
     dates = np.busday_offset(np.datetime64("2006-01-02"), np.arange(total))
     calendar = 2 * np.pi * (calendar_times(dates) * [1, 4] + rng.random(2))
     factor = autoregression(0.6, 0.8 * rng.standard_normal((total + 2, 1)))
-    own = autoregression(0.3, 0.9 * rng.standard_normal((total, 3)))
-    followers = 0.5 * factor[2:] + 0.7 * factor[:-2] + own
+    own = autoregression(0.3, 0.9 * rng.standard_normal((total, 2)))
+    followers = 0.4 * factor[2:] + 0.9 * factor[:-2] + own
     followers += season * np.sin(calendar).sum(1, keepdims=True)
     leader = factor[2:] + 0.3 * rng.standard_normal((total, 1))
     apart = autoregression(0.6, 0.8 * rng.standard_normal((total, 4)))
-    names = [f"follower-{k}" for k in range(3)] + ["leader"] + [f"apart-{k}" for k in range(4)]
+    names = [f"follower-{k}" for k in range(2)] + ["leader"] + [f"apart-{k}" for k in range(4)]
     log_price = np.concatenate([followers, leader, apart], axis=1)
     return Prices(names, dates, 100 * np.exp(0.05 * log_price))
 

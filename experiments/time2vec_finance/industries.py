@@ -50,7 +50,7 @@ def provided(root: Path, seed: int) -> Board:
 
 
 def sector(seed: int) -> Board:
-    """A generated sector of four stocks, and four others that have nothing to do with it."""
+    """A generated sector of three stocks, and four others that have nothing to do with it."""
     prices = generated(seed, total=PERIOD + 1)
     apart = [name if name.startswith("apart") else "sector" for name in prices.names]
     return board(prices, apart, 0)
@@ -92,6 +92,6 @@ class Industries:
         same = names[:, None] == names
         np.fill_diagonal(same, False)
         apart = names[:, None] != names
-        correlation = np.corrcoef(shown.returns.T)
+        correlation = np.atleast_2d(np.corrcoef(shown.returns.T))
         within = float(correlation[same].mean())
         return Outcome({"within": within, "excess": within - float(correlation[apart].mean())})

@@ -18,7 +18,7 @@ from harness.loading.splits import Tensors
 from harness.procedures.base import Trial
 from harness.seeding import seed_all
 
-SHORT = Protocol(days=10, train=500, val=80, test=300)
+SHORT = Protocol(days=5, train=500, val=80, test=300)
 
 
 def series(seed=0, **shown):
