@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from neuralop import models
 from torch import Tensor, nn
 
@@ -34,3 +36,9 @@ class FNO(nn.Module):
         """(batch, inputs, d, d) -> (batch, outputs, d, d)."""
         output: Tensor = self.network(x)
         return output
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Tensors alone: neuralop adds its constructor's arguments."""
+        found = super().state_dict(*args, **kwargs)
+        found.pop("_metadata", None)
+        return found

@@ -23,3 +23,13 @@ def test_it_sees_the_same_function_on_a_finer_grid_alike():
             model(torch.cos(6.283185 * torch.arange(d) / d).expand(1, 1, d, d)) for d in (16, 32)
         )
     assert float((fine[..., ::2, ::2] - coarse).abs().max()) < 0.2 * float(coarse.std())
+
+
+def test_its_state_is_of_tensors_and_goes_into_another():
+    torch.manual_seed(0)
+    one, two = (torch.nn.Sequential(FNO(modes=4, width=3, layers=1)) for _ in range(2))
+    state = one.state_dict()
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    two.load_state_dict(state)
+    x = torch.randn(1, 1, 8, 8)
+    assert torch.equal(one(x), two(x))
