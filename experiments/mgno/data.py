@@ -164,15 +164,15 @@ def _stepped(trajectories: Mapping[str, Tensor], shuffled: int | None = None) ->
 
 
 def small_darcy(
-    root: Path, train: int = 900, shuffled: bool = False, seed: int = 0
+    root: Path, train: int = 900, val: int = 100, shuffled: bool = False, seed: int = 0
 ) -> OperatorSplits:
-    """Two-phase Darcy flow on 16 x 16 points as shipped with ``neuralop``: 1,000 training pairs, of
-    which those after the first ``train`` are for validation, and 50 for testing."""
+    """Two-phase Darcy flow on 16 x 16 points as shipped with ``neuralop``: the first ``train`` of
+    1,000 pairs, the next ``val`` for validation, and 50 of another file for testing."""
     pairs = {}
     for name, file in (("train", "darcy_train_16.pt"), ("test", "darcy_test_16.pt")):
         content = torch.load(root / file, weights_only=True)
         pairs[name] = (content["x"].float(), content["y"].float())
-    x, y = pairs["train"]
+    x, y = (functions[: train + val] for functions in pairs["train"])
     pairs |= {"train": (x[:train], y[:train]), "val": (x[train:], y[train:])}
     return operator_splits(pairs, "global", "global", derive(seed, "shuffle") if shuffled else None)
 

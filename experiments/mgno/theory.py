@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -127,10 +128,26 @@ class Contraction:
         return float(after / before)
 
 
+POWERS = {
+    "parameter_exponent": "parameters_by_channels",
+    "channel_exponent": "operations_by_channels",
+    "side_exponent": "operations_by_side",
+}
+
+
+def steepest(series: Series) -> float:
+    """The largest power of the swept variable between neighbouring points."""
+    return float((np.diff(np.log(series.y)) / np.diff(np.log(series.x))).max())
+
+
 class Scaling:
-    """Parameters and operations of W_Mg, counted: ``parameters_by_levels`` over the levels (the
-    logarithm of the side), ``parameters_by_channels`` and ``operations_by_channels``, and
-    ``operations_by_side``, a multiply and an add being two.
+    """Parameters and operations of W_Mg, counted; a multiply and an add are two operations.
+
+    Series: ``parameters_by_levels`` (levels are the logarithm of the side), and
+    ``parameters_by_channels``, ``operations_by_channels`` and ``operations_by_side``. Of them,
+    exactly: ``level_curvature``, the largest second difference of the first, which is 0 for a
+    straight line; ``parameter_exponent``, ``channel_exponent`` and ``side_exponent``, the
+    steepest powers between neighbouring points of the others.
 
     Args:
         levels, channels, sides: over which it is counted, each with the first of the others.
@@ -146,12 +163,8 @@ class Scaling:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        return {
-            "parameters_by_levels",
-            "parameters_by_channels",
-            "operations_by_channels",
-            "operations_by_side",
-        }
+        series = {"parameters_by_levels", *POWERS.values()}
+        return series | {"level_curvature", *POWERS}
 
     def run(self, trial: Trial) -> Outcome:
         level, channel, side = self.levels[0], self.channels[0], self.sides[0]
@@ -167,7 +180,9 @@ class Scaling:
             swept = name.rpartition("_by_")[2]
             x = [float(value) for value in over[swept]]
             series[name] = Series(over=swept, x=x, y=[float(count) for count in y])
-        return Outcome({}, series)
+        curvature = np.abs(np.diff(counts["parameters_by_levels"], 2)).max()
+        powers = {name: exact(steepest(series[of])) for name, of in POWERS.items()}
+        return Outcome({"level_curvature": exact(float(curvature)), **powers}, series)
 
     def cycle(self, levels: int, channels: int, side: int) -> VCycle:
         return VCycle(side, channels, channels, [(1, 0)] * (levels - 1) + [(2, 0)])

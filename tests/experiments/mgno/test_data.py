@@ -136,11 +136,11 @@ def test_the_navier_stokes_file_becomes_pairs_and_roll_outs(tmp_path):
     assert torch.equal(roll["y"][-1, 1], torch.from_numpy(u[1101, ..., 2]))
 
 
-def test_small_darcy_keeps_its_last_training_pairs_for_validation(tmp_path):
+def test_small_darcy_has_the_pairs_after_the_training_ones_for_validation(tmp_path):
     for name, count in (("train", 10), ("test", 3)):
         x = torch.rand(count, 4, 4) > 0.5
         torch.save({"x": x, "y": torch.rand(count, 4, 4)}, tmp_path / f"darcy_{name}_16.pt")
-    splits = small_darcy(tmp_path, train=7)
-    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [7, 3, 3]
+    splits = small_darcy(tmp_path, train=6, val=3)
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [6, 3, 3]
     written = torch.load(tmp_path / "darcy_train_16.pt", weights_only=True)["y"]
-    assert torch.equal(columns(splits.val, "y")[:, 0], written[7:])
+    assert torch.equal(columns(splits.val, "y")[:, 0], written[6:9])

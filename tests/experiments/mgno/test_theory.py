@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.mgno.theory import Contraction, Identities, Scaling, poisson_cycle
+from experiments.mgno.theory import Contraction, Identities, Scaling, poisson_cycle, steepest
 from experiments.mgno.vcycle import VCycle
-from harness.procedures.base import Trial
+from harness.procedures.base import Trial, exact
+from harness.records import Series
 
 
 def trial(make=None):
@@ -87,13 +88,20 @@ def test_deviations_are_those_of_the_cycle():
 
 
 def test_parameters_and_operations_are_those_of_the_kernels():
-    series = Scaling(levels=(2, 3), channels=(4, 8), sides=(16, 32)).run(trial()).series
-    n = 4
-    coarser = 52 * n * n  # S, A, Π, R and P
-    assert series["parameters_by_levels"].y == [9 * n * n + 52 * n * n + 18 * n * n] * 1 + [
-        9 * n * n + 2 * coarser + 18 * n * n
-    ]
-    assert series["parameters_by_channels"].y[1] == 4 * series["parameters_by_channels"].y[0]
+    found = Scaling(levels=(2, 3, 4), channels=(4, 8), sides=(16, 32)).run(trial())
+    series, n = found.series, 4
+    first = (9 + 52 + 18) * n * n  # S; Π, R, P, S and A; S and A
+    levels = series["parameters_by_levels"]
+    assert levels.y == [first + 52 * n * n * more for more in range(3)]
+    assert series["parameters_by_channels"].y == [first, 4 * first]
     # Two levels: S on 16², then Π, R, P, and twice S and A on 8².
     weights = 9 * 16**2 + (9 + 9 + 16 + 4 * 9) * 8**2
     assert series["operations_by_side"].y == [2 * n * n * weights, 8 * n * n * weights]
+    assert found.metrics["level_curvature"] == exact(0)
+    for name in ("parameter_exponent", "channel_exponent", "side_exponent"):
+        assert found.metrics[name].value == pytest.approx(2) and found.metrics[name].exact
+    assert set(found.metrics) | set(series) == Scaling.produces({})
+
+
+def test_the_steepest_power_is_taken():
+    assert steepest(Series(over="n", x=[1.0, 2.0, 4.0], y=[1.0, 8.0, 16.0])) == pytest.approx(3)
