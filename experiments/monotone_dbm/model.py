@@ -215,3 +215,21 @@ def _couplings(
         return MonotoneCouplings(layers, kernels, monotone)
     bound = 1 - monotone if structure == "bounded" else None
     return RestrictedCouplings(layers, kernels, bound)
+
+
+class LinearReader(nn.Module):
+    """A linear map of what is seen to the same logits: what needs no inference at all.
+
+    Args:
+        side, levels, classes: as of :class:`BoltzmannMachine`.
+    """
+
+    def __init__(self, side: int, levels: int, classes: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.map = nn.Linear(side * side * levels, classes + side * side * levels)
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        values = F.one_hot(x, self.levels).movedim(-1, 1) * seen[:, None]
+        out: Tensor = self.map(values.flatten(1).to(self.map.weight.dtype))
+        return out
