@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from experiments.monotone_dbm.instances import drawn
-from experiments.monotone_dbm.layers import owners, scattered, softmax
+from experiments.monotone_dbm.layers import owners, scattered
+from experiments.monotone_dbm.solvers import Settings, fixed_point
 from experiments.monotone_dbm.theory import (
     Convergence,
     Gradients,
@@ -14,7 +15,6 @@ from experiments.monotone_dbm.theory import (
     held_at_random,
     stepping,
 )
-from experiments.monotone_dbm.solvers import Settings, fixed_point
 from harness.procedures.base import Trial
 
 EXACT = Settings(1e-11, 2000, 1)
