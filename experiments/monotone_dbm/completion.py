@@ -22,7 +22,7 @@ from harness.seeding import derive
 def pixel_logits(output: Tensor, x: Tensor, classes: int) -> Tensor:
     """What a model says of every pixel, (B, side, side, levels)."""
     grey = output[:, classes:]
-    return grey.unflatten(1, (-1, *x.shape[1:])).movedim(1, -1)
+    return grey.reshape(len(x), -1, *x.shape[1:]).movedim(1, -1)
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, beta: float = 0.9999) -> Tensor:
@@ -90,17 +90,22 @@ class Completion(Fit):
 
     The loss is half the focal loss of hidden pixels and half the label's cross-entropy. Of a
     Boltzmann machine it is also measured what its inference does on ``inspected`` test images
-    from ``starts`` random states, given ``patience_steps`` steps: ``start_spread`` (largest
+    from three random states, given 300 steps: ``start_spread`` (largest
     difference between marginals, a mean over images), ``start_dependent`` (share of images in
     which it is above 0.01), ``label_depends`` (share whose answer changes) and ``unsettled``
     (share whose marginals do not satisfy mean field's equations to 0.01).
+
+    Args:
+        classes: of the label.
+        inspected: test images.
+        fit: see :class:`Recipe`.
     """
 
-    inspected, starts, patience_steps = 100, 4, 500
+    starts, longest = 3, 300
 
-    def __init__(self, classes: int, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.classes = classes
+    def __init__(self, classes: int, inspected: int = 100, **fit: Any) -> None:
+        super().__init__(**fit)
+        self.classes, self.inspected = classes, inspected
 
     @classmethod
     def produces(cls, init_args: Any) -> set[str]:
@@ -142,7 +147,7 @@ class Completion(Fit):
         ends, labels = [], []
         for _ in range(self.starts):
             start = scattered(model.layers, len(rows), generator).to(field.held)
-            end = field.clamped(model.settle_from(field, start, self.patience_steps))
+            end = field.clamped(model.settle_from(field, start, self.longest))
             ends.append(end)
             labels.append(variables(end, model.layers)[-1].flatten(1).argmax(1))
         points, named = torch.stack(ends), torch.stack(labels)

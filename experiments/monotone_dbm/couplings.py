@@ -87,10 +87,11 @@ class Link(nn.Module):
     def grams(self) -> Tensor:
         """This link's part of each variable's block of AᵀA: (groups, states, states, h, w)."""
         groups, states = self.low.groups, self.low.states
-        weight = self.weight.unflatten(1, (groups, states))
+        weight = self.weight.view(-1, groups, states, *self.weight.shape[2:])
         gram = torch.einsum("ogauv,ogbuv->gabuv", weight, weight).flatten(0, 2)
         ones = gram.new_ones(1, 1, self.rows, self.rows)
-        return self._transposed(ones, gram[None])[0].unflatten(0, (groups, states, states))
+        found = self._transposed(ones, gram[None])[0]
+        return found.view(groups, states, states, *found.shape[1:])
 
 
 class Couplings(nn.Module):
@@ -121,8 +122,12 @@ class Couplings(nn.Module):
 
     def linked(self) -> list[tuple[int, int, Link]]:
         """(higher, lower, link) of all links."""
-        pairs = [(*map(int, name.split("-")), link) for name, link in self.links.items()]
-        return pairs  # type: ignore[return-value]
+        found = []
+        for name, link in self.links.items():
+            high, low = name.split("-")
+            assert isinstance(link, Link)
+            found.append((int(high), int(low), link))
+        return found
 
     def bias(self) -> Tensor:
         """b, (N,)."""
@@ -235,7 +240,7 @@ class MonotoneCouplings(Couplings):
 
 def _within(blocks: Tensor, x: Tensor) -> Tensor:
     """Each variable's block times its part of x, (B, channels, h, w)."""
-    parts = x.unflatten(1, blocks.shape[:2])
+    parts = x.view(len(x), *blocks.shape[:2], *x.shape[2:])
     return torch.einsum("gabhw,zgbhw->zgahw", blocks, parts).flatten(1, 2)
 
 
@@ -247,6 +252,8 @@ class RestrictedCouplings(Couplings):
         bound: scale Φ to a spectral norm of at most this, so that I - Φ ≥ 1 - bound; ``None``
             leaves it free.
     """
+
+    direction: Tensor
 
     def __init__(
         self,
@@ -288,4 +295,5 @@ class RestrictedCouplings(Couplings):
                 direction = F.normalize(symmetric(symmetric(direction)))
             if self.training:
                 self.direction.copy_(direction)
-        return symmetric(F.normalize(direction)).norm()
+        norm: Tensor = symmetric(F.normalize(direction)).norm()
+        return norm

@@ -41,7 +41,8 @@ class Instance:
 
 def curvatures(phi: Tensor) -> Tensor:
     symmetric = (phi + phi.mT) / 2
-    return torch.linalg.eigvalsh(torch.eye(len(phi)).to(phi) - symmetric)
+    found: Tensor = torch.linalg.eigvalsh(torch.eye(len(phi)).to(phi) - symmetric)
+    return found
 
 
 def drawn(
@@ -81,7 +82,8 @@ def _normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 def _shrinking(a: Tensor, monotone: float) -> Tensor:
     """min(√(1-m)/|A_i|, 1) of A (rows, n, k), as (n, 1)."""
     norms = torch.linalg.matrix_norm(a.movedim(1, 0), 2)
-    return ((1 - monotone) ** 0.5 / norms).clamp_max(1.0)[:, None]
+    found: Tensor = ((1 - monotone) ** 0.5 / norms).clamp_max(1.0)[:, None]
+    return found
 
 
 def _hollow(a: Tensor) -> Tensor:

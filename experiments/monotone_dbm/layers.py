@@ -32,18 +32,18 @@ class Layer(NamedTuple):
 
 def images(flat: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
     """Each layer's part of (B, N) as (B, channels, height, width)."""
-    parts = flat.split([layer.size for layer in layers], dim=1)
+    parts = torch.split(flat, [layer.size for layer in layers], dim=1)
     return [
-        part.unflatten(1, (layer.channels, layer.height, layer.width))
+        part.reshape(-1, layer.channels, layer.height, layer.width)
         for part, layer in zip(parts, layers, strict=True)
     ]
 
 
 def variables(flat: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
     """Each layer's part of (B, N) as (B, groups, states, sites)."""
-    parts = flat.split([layer.size for layer in layers], dim=1)
+    parts = torch.split(flat, [layer.size for layer in layers], dim=1)
     return [
-        part.unflatten(1, (layer.groups, layer.states, -1))
+        part.reshape(len(part), layer.groups, layer.states, -1)
         for part, layer in zip(parts, layers, strict=True)
     ]
 

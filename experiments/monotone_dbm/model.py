@@ -113,9 +113,9 @@ def _sweep(field: Field, q: Tensor) -> Tensor:
     """Every layer by the newest state of the others, from the hidden ones to the visible one."""
     sizes = [layer.size for layer in field.layers]
     for index in [*range(1, len(sizes)), 0]:
-        parts = list(q.split(sizes, dim=1))
+        parts = list(torch.split(q, sizes, dim=1))
         new = field.clamped(softmax(field.logits(q), field.layers))
-        parts[index] = new.split(sizes, dim=1)[index]
+        parts[index] = torch.split(new, sizes, dim=1)[index]
         q = torch.cat(parts, dim=1)
     return q
 
@@ -135,6 +135,8 @@ class BoltzmannMachine(nn.Module):
         alpha: the damping; halved whenever a training batch has not settled after ``steps``.
         monotone: m.
         steps, tolerance, memory: see :class:`Settings`.
+        gain: factor of the initial weights.
+        sharpness: what the label's logits are multiplied by at first.
     """
 
     alpha: Tensor
@@ -153,16 +155,21 @@ class BoltzmannMachine(nn.Module):
         steps: int = 50,
         tolerance: float = 1e-2,
         memory: int = 5,
+        gain: float = 1.0,
+        sharpness: float = 1.0,
     ) -> None:
         super().__init__()
         sizes = [Layer(states, groups, width, width) for states, groups, width in hidden]
         self.layers = [Layer(levels, 1, side, side), *sizes, Layer(classes)]
         self.couplings = _couplings(structure, self.layers, kernels, monotone)
+        with torch.no_grad():
+            for weight in self.couplings.links.parameters():
+                weight.mul_(gain)
         self.updates = updates
         self.settings = Settings(tolerance, steps, memory)
         self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float64))
         self.pixel_scale = nn.Parameter(torch.full((side, side), 10**0.5))
-        self.label_scale = nn.Parameter(torch.ones(()))
+        self.label_scale = nn.Parameter(torch.tensor(sharpness**0.5))
 
     def field(self, x: Tensor, seen: Tensor) -> Field:
         """The field of images x (B, side, side), grey levels, where ``seen`` (B, side, side)."""
@@ -195,16 +202,16 @@ class BoltzmannMachine(nn.Module):
     def read(self, fields: Tensor) -> Tensor:
         """What :meth:`forward` gives, from Φ q + b."""
         pixels, label = self.layers[0], self.layers[-1]
-        grey = fields[:, : pixels.size].unflatten(1, (pixels.states, *self.pixel_scale.shape))
+        grey = fields[:, : pixels.size].view(-1, pixels.states, *self.pixel_scale.shape)
         grey = grey * self.pixel_scale.square()
         named = fields[:, -label.size :] * self.label_scale.square()
         return torch.cat([named, grey.flatten(1)], dim=1)
 
     def settle_from(self, field: Field, start: Tensor, steps: int) -> Tensor:
-        """Where inference ends from another start, given ``steps`` and a tolerance of 1e-6."""
+        """Where inference ends from another start, given ``steps`` and a tolerance of 1e-5."""
         if self.updates != "proximal":
             return mean_field(field, start, self.updates, steps)
-        settings = replace(self.settings, tolerance=1e-6, steps=steps)
+        settings = replace(self.settings, tolerance=1e-5, steps=steps)
         return settled(field, start, float(self.alpha), settings).point
 
 

@@ -232,4 +232,5 @@ class Gradients:
         same = (owner[:, None] == owner).double()
         slope = torch.diag(q) - same * torch.outer(q, q)
         unit = torch.eye(len(q)).to(q)
-        return slope @ torch.linalg.solve(unit - machine.phi.mT @ slope, c)
+        found: Tensor = slope @ torch.linalg.solve(unit - machine.phi.mT @ slope, c)
+        return found
