@@ -157,3 +157,16 @@ def test_logits_are_scaled_by_the_square_of_the_temperatures():
     pixels = ratio[:, 2:].unflatten(1, (3, 4, 4))
     torch.testing.assert_close(pixels[:, :, 0, 0], torch.full((5, 3), 9.0, dtype=torch.float64))
     torch.testing.assert_close(pixels[:, :, 1, 1], torch.ones(5, 3, dtype=torch.float64))
+
+
+def test_the_authors_machine_takes_a_step():
+    """Layers, levels and kernels as the full tier has them, by convolution."""
+    torch.manual_seed(0)
+    kernels = [[3, 0, 0, 0], [3, 3, 0, 0], [3, 3, 3, 0], [0, 0, 1, 1]]
+    made = BoltzmannMachine(28, 20, 10, [(4, 10, 14), (4, 20, 7)], kernels)
+    assert not made.couplings.dense
+    x = torch.randint(20, (1, 28, 28))
+    output = made(x, torch.rand(1, 28, 28) < 0.4)
+    assert output.shape == (1, 10 + 20 * 28 * 28)
+    output.square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in made.couplings.parameters())
