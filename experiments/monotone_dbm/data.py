@@ -53,23 +53,23 @@ def mnist(
 
 
 def semeion(
-    root: Path, seed: int, train: int = 1000, val: int = 0, side: int = 8, levels: int = 4,
-    shuffle_labels: bool = False,
+    root: Path, seed: int, train: int = 1000, val: int = 0, test: int | None = None,
+    side: int = 8, levels: int = 4, shuffle_labels: bool = False,
 ) -> Splits:  # fmt: skip
     """Semeion's 1,593 binary images; with side 8, four pixels become one of up to five levels.
 
-    Args: as of :func:`mnist`; what is neither for training nor validation is for the test.
+    Args: as of :func:`mnist`; without ``test`` all other images are for the test.
     """
     pixels, digits = read_semeion(root)
     images = torch.as_tensor(pixels).float()
     return _shuffled(
-        images, torch.as_tensor(digits), (train, val), side, levels, seed, shuffle_labels
+        images, torch.as_tensor(digits), (train, val, test), side, levels, seed, shuffle_labels
     )
 
 
 def digits(
-    seed: int, train: int = 1000, val: int = 0, side: int = 8, levels: int = 4,
-    shuffle_labels: bool = False,
+    seed: int, train: int = 1000, val: int = 0, test: int | None = None,
+    side: int = 8, levels: int = 4, shuffle_labels: bool = False,
 ) -> Splits:  # fmt: skip
     """Scikit-learn's 1,797 digits of 8 × 8 pixels.
 
@@ -80,7 +80,13 @@ def digits(
     found = load_digits()
     images = torch.as_tensor(found.images / 16, dtype=torch.float32)
     return _shuffled(
-        images, torch.as_tensor(found.target), (train, val), side, levels, seed, shuffle_labels
+        images,
+        torch.as_tensor(found.target),
+        (train, val, test),
+        side,
+        levels,
+        seed,
+        shuffle_labels,
     )
 
 
@@ -112,18 +118,21 @@ def _read(root: Path, split: str) -> tuple[Tensor, Tensor]:
 def _shuffled(
     images: Tensor,
     labels: Tensor,
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int | None],
     side: int,
     levels: int,
     seed: int,
     shuffle_labels: bool,
 ) -> Splits:
-    if not 0 < sum(sizes) < len(images):
-        raise ValueError(f"{sizes} of {len(images)} images leave none for the test")
+    train, val, test = sizes
+    left = len(images) - train - val
+    test = left if test is None else test
+    if train < 1 or not 0 < test <= left:
+        raise ValueError(f"{train} + {val} of {len(images)} images leave {left} for the test")
     generator = torch.Generator().manual_seed(derive(seed, "images"))
-    order = torch.randperm(len(images), generator=generator)
+    order = torch.randperm(len(images), generator=generator)[: train + val + test]
     grey = quantised(shrunk(images[order], side), levels)
-    return _splits(grey, labels[order], levels, sizes, seed, shuffle_labels)
+    return _splits(grey, labels[order], levels, (train, val), seed, shuffle_labels)
 
 
 def _splits(

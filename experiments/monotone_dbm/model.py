@@ -210,7 +210,8 @@ class BoltzmannMachine(nn.Module):
     def settle_from(self, field: Field, start: Tensor, steps: int) -> Tensor:
         """Where inference ends from another start, given ``steps`` and a tolerance of 1e-5."""
         if self.updates != "proximal":
-            return mean_field(field, start, self.updates, steps)
+            each = len(self.layers) if self.updates == "sequential" else 1
+            return mean_field(field, start, self.updates, steps // each)
         settings = replace(self.settings, tolerance=1e-5, steps=steps)
         return settled(field, start, float(self.alpha), settings).point
 

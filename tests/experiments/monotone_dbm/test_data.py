@@ -84,6 +84,7 @@ def test_digits_are_disjoint_and_labels_belong_to_their_images(shuffle):
     assert len(keys["train"]) == 800 and len(keys["test"]) == 797
     assert not keys["train"] & keys["val"] and not keys["train"] & keys["test"]
     assert not keys["val"] & keys["test"]
+    assert len(digits(0, train=20, test=30).test) == 30
 
 
 def test_seeds_differ_in_images_and_in_what_is_seen():
@@ -105,5 +106,5 @@ def test_semeion_in_blocks_of_four_pixels(tmp_path):
     blocks = pixels.reshape(20, 8, 2, 8, 2).sum((2, 4))
     images = torch.cat([s.columns["x"] for s in (splits.train, splits.val, splits.test)])
     assert sorted(images.flatten(1).tolist()) == sorted(blocks.reshape(20, 64).tolist())
-    with pytest.raises(ValueError, match="leave none for the test"):
+    with pytest.raises(ValueError, match="leave 0 for the test"):
         semeion(tmp_path, 0, train=20)
