@@ -31,21 +31,23 @@ def completion(**settings):
 
 
 def machine(**settings):
-    return BoltzmannMachine(4, 2, 2, [(2, 2, 2)], KERNELS, gain=3.0, sharpness=10.0, **settings)
+    return BoltzmannMachine(4, 2, 2, [(2, 2, 2)], KERNELS, sharpness=36.0, **settings)
 
 
-def stripes(train=200, test=200, shuffle=False):
-    """Vertical or horizontal stripes, one pixel in ten turned over."""
+def halves(train=200, test=200, shuffle=False):
+    """Ink in the left half or in the upper half, one pixel in ten turned over."""
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(2, (train + test,), generator=generator)
-    bars = (torch.arange(4) + torch.randint(2, (train + test, 1), generator=generator)) % 2
-    x = torch.where(y[:, None, None] == 0, bars[:, None, :], bars[:, :, None])
+    half = (torch.arange(4) < 2).long().expand(4, 4)
+    x = torch.where(y[:, None, None] == 0, half, half.T)
     turned = torch.rand(x.shape, generator=generator) < 0.1
     x = torch.where(turned, 1 - x, x)
     seen = torch.rand(x.shape, generator=generator) < OBSERVED
     taught = y[:train]
     if shuffle:
-        taught = taught[torch.randperm(train, generator=generator)]
+        taught = torch.zeros_like(taught)
+        for digit in (0, 1):  # half of either kind, so that labels tell nothing of the image
+            taught[torch.nonzero(y[:train] == digit)[::2, 0]] = 1
     held = Tensors(x=x[train:], y=y[train:], seen=seen[train:])
     return Splits(Tensors(x=x[:train], y=taught), held)
 
@@ -58,13 +60,13 @@ def run(data, model, tmp_path, seed=0, **settings):
 
 
 def test_one_machine_learns_to_classify_and_to_complete(tmp_path):
-    found = run(stripes(), machine, tmp_path, epochs=5)
-    floor = run(stripes(), unlinked, tmp_path, epochs=5)
+    found = run(halves(), machine, tmp_path, epochs=5)
+    floor = run(halves(), unlinked, tmp_path, epochs=5)
     declared = Completion.produces({"metrics": {}})
     assert declared > INSPECTED
-    assert found["accuracy"] > 0.8 > 0.6 > floor["accuracy"]
-    assert found["hidden_error"] < 0.35 < 0.45 < floor["hidden_error"]
-    assert found["hidden_nll"] < floor["hidden_nll"] - 0.05
+    assert found["accuracy"] > 0.7 > 0.6 > floor["accuracy"]
+    assert found["hidden_error"] < 0.22 < 0.26 < floor["hidden_error"]
+    assert found["hidden_nll"] < floor["hidden_nll"] - 0.01
     assert found["start_spread"] < 1e-3 and found["unsettled"] == 0
     assert found["start_dependent"] == found["label_depends"] == 0
 
@@ -75,9 +77,9 @@ def unlinked():
 
 
 def test_on_shuffled_labels_it_ends_at_chance_and_completes_all_the_same(tmp_path):
-    found = run(stripes(shuffle=True), machine, tmp_path, epochs=4)
+    found = run(halves(shuffle=True), machine, tmp_path, epochs=4)
     assert 0.35 < found["accuracy"] < 0.65
-    assert found["hidden_error"] < 0.42
+    assert found["hidden_error"] < 0.25
 
 
 def test_a_machine_with_several_answers_is_seen_to_have_them(tmp_path):
@@ -89,7 +91,7 @@ def test_a_machine_with_several_answers_is_seen_to_have_them(tmp_path):
             4, 2, 2, [(2, 2, 2)], KERNELS, "restricted", "parallel", steps=20, gain=40.0
         )
 
-    trial = Trial(0, stripes(), strong, torch.device("cpu"), tmp_path)
+    trial = Trial(0, halves(), strong, torch.device("cpu"), tmp_path)
     found = completion().measure(strong().eval(), trial).metrics
     assert set(found) == INSPECTED
     assert found["start_dependent"] > 0.3
@@ -109,7 +111,7 @@ def test_the_focal_loss_is_the_official_one():
 
 
 def test_metrics_are_of_hidden_pixels_alone():
-    data = stripes(test=6).test
+    data = halves(test=6).test
     batch = data[torch.arange(6)]
     output = torch.randn(6, 2 + 2 * 16, dtype=torch.float64)
     fit = completion()
@@ -138,7 +140,7 @@ def test_the_error_counts_levels_alike():
 
 
 def test_the_loss_is_half_completion_and_half_classification():
-    batch = stripes().test[torch.arange(8)]
+    batch = halves().test[torch.arange(8)]
     model = LinearReader(4, 2, 2)
     fit = completion()
     output = model(batch["x"], batch["seen"])
@@ -155,14 +157,14 @@ class At:
 
 
 def test_every_training_batch_sees_other_pixels_the_same_again_when_resumed():
-    batch = stripes().train[torch.arange(100)]
+    batch = halves().train[torch.arange(100)]
     first, again, other = (completion().augment(batch, At(s))["seen"] for s in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert float(first.double().mean()) == pytest.approx(0.4, abs=0.03)
 
 
 def test_a_linear_reader_does_not_look_at_what_is_hidden():
-    batch = stripes().test[torch.arange(8)]
+    batch = halves().test[torch.arange(8)]
     model = LinearReader(4, 2, 2)
     other = torch.where(batch["seen"], batch["x"], 1 - batch["x"])
     assert torch.equal(model(batch["x"], batch["seen"]), model(other, batch["seen"]))
