@@ -32,7 +32,8 @@ def relative_errors(output: Tensor, target: Tensor, norm: Norm = "l2", below: in
         weight = (1 + k[:, None] ** 2 + k**2).sqrt()
         error, target = (weight * torch.fft.fft2(f, norm="ortho") for f in (error, target))
     size = torch.linalg.vector_norm(error.flatten(1), dim=1)
-    return size / torch.linalg.vector_norm(target.flatten(1), dim=1)
+    errors: Tensor = size / torch.linalg.vector_norm(target.flatten(1), dim=1)
+    return errors
 
 
 class RelativeLoss(nn.Module):

@@ -176,10 +176,9 @@ def navier_stokes(
         (batch, times, d, d), double precision.
     """
     d = vorticity.shape[-1]
-    k = 2 * math.pi * torch.fft.fftfreq(d, 1 / d, dtype=torch.float64)
-    kx, ky = k[:, None], k[: d // 2 + 1].abs()[None]
+    kx, ky = _wave_numbers(d)
     square = kx**2 + ky**2
-    inverse = torch.where(square > 0, 1 / square.clamp(min=1e-30), 0.0)
+    inverse = torch.where(square > 0, 1 / square.clamp(min=1.0), 0.0)
     kept = torch.maximum(kx.abs(), ky) < 2 * math.pi * d / 3
     decay = 0.5 * step * viscosity * square
     force = torch.fft.rfft2(torch.as_tensor(forcing, dtype=torch.float64).expand(d, d))
@@ -201,3 +200,9 @@ def navier_stokes(
         done = wanted
         found.append(torch.fft.irfft2(w, s=(d, d)))
     return torch.stack(found, 1)
+
+
+def _wave_numbers(d: int) -> tuple[Tensor, Tensor]:
+    """Along x (d, 1) and y (1, d // 2 + 1) of a real transform on [0, 1)²."""
+    k = 2 * math.pi * torch.fft.fftfreq(d, 1 / d, dtype=torch.float64)
+    return k[:, None], k[: d // 2 + 1].abs()[None]

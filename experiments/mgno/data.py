@@ -145,8 +145,9 @@ def vorticity(
 
 
 def _divided(a: Tensor, u: Tensor, counts: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:
-    parts = zip(a.split(list(counts.values())), u.split(list(counts.values())), strict=True)
-    return dict(zip(counts, parts, strict=True))
+    sizes = list(counts.values())
+    pairs = zip(torch.split(a, sizes), torch.split(u, sizes), strict=True)
+    return dict(zip(counts, pairs, strict=True))
 
 
 def _stepped(trajectories: Mapping[str, Tensor], shuffled: int | None = None) -> OperatorSplits:

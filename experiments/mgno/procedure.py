@@ -74,7 +74,7 @@ class OperatorFit(Fit):
 
     def _error(self, model: nn.Module, split: Any, trial: Trial) -> Tensor:
         errors = []
-        for indices in torch.arange(len(split)).split(self.eval_batch_size):
+        for indices in torch.split(torch.arange(len(split)), self.eval_batch_size):
             batch = {name: column.to(trial.device) for name, column in split[indices].items()}
             errors.append(relative_errors(self.predict(model, batch), batch["y"]).double())
         return torch.cat(errors).mean()

@@ -8,6 +8,7 @@ P takes the correction found there back. All are 3 x 3 convolutions (P a transpo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -170,20 +171,21 @@ class VCycle(nn.Module):
         u, f = ([width * factor for factor in factors] for width in (channels, inputs))
         periodic = padding == "circular" if wrapped is None else wrapped
 
-        def level(j: int) -> Level:
-            before, after = smoothings[j]
-            count = before + after - (j == 0)
-            own = [Smoothing(u[j], f[j], padding, bias, active) for _ in range(count)]
-            transfer: Transfer | None = None
-            norm: nn.Module = nn.Identity()
-            if j + 1 < levels:
-                both = [(each[j], each[j + 1]) for each in (sides, u, f)]
-                transfer = Transfer(*both, padding, margin, periodic, residual)
-                norm = nn.LayerNorm([u[j], sides[j], sides[j]]) if norms else norm
-            return Level(own[: count - after], own[count - after :], transfer, norm)
+        transfers = [
+            Transfer(size, width, right, padding, margin, periodic, residual)
+            for size, width, right in zip(pairwise(sides), pairwise(u), pairwise(f), strict=True)
+        ]
 
         self.first = nn.Conv2d(inputs, channels, 3, 1, 1, bias=bias, padding_mode=padding)
-        self.levels = nn.ModuleList(level(j) for j in range(levels))
+        self.levels = nn.ModuleList()
+        for j, (before, after) in enumerate(smoothings):
+            first, last = (
+                [Smoothing(u[j], f[j], padding, bias, active) for _ in range(count)]
+                for count in (before - (j == 0), after)
+            )
+            transfer = transfers[j] if j + 1 < levels else None
+            norm = nn.LayerNorm([u[j], sides[j], sides[j]]) if norms and transfer else nn.Identity()
+            self.levels.append(Level(first, last, transfer, norm))
         self.side, self.active = side, active
 
     def forward(self, f: Tensor) -> Tensor:
