@@ -111,6 +111,21 @@ def open_gates(model):
         nn.init.uniform_(module.weight, 0, 1)
 
 
+def test_in_a_fifth_of_networks_the_memory_of_single_pixels_is_shut():
+    """One ReLU writes it: with one pixel as its input it may be 0 whatever comes."""
+    generator = torch.Generator().manual_seed(0)
+    bright = torch.rand(64, 196, 1, generator=generator) > 0.8
+    pixels = bright * torch.rand(64, 196, 1, generator=generator)
+    shut = 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        model = PixelLMU(1, 196, 10, hidden=4, order=4)
+        with torch.no_grad():
+            embedded = model.embedding(pixels.transpose(1, 2)).transpose(1, 2)
+            shut += not torch.relu(model.lmu.write(embedded)).any()
+    assert 25 <= shut <= 50
+
+
 def test_the_head_sees_the_mean_over_frames():
     torch.manual_seed(0)
     for model in (LMUFormer(6, 20, 3, width=8).eval(), SpikingLMUFormer(6, 20, 3, width=8).eval()):
