@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from baselines.metrics import CrossEntropy
 from experiments.monotone_dbm.data import OBSERVED
 from experiments.monotone_dbm.layers import scattered, variables
 from experiments.monotone_dbm.model import BoltzmannMachine
@@ -40,26 +41,6 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, beta: float =
     log_p = logits.log_softmax(1).gather(1, target[:, None])[:, 0]
     terms = -((1 - log_p.exp()) ** gamma) * log_p
     return (weights * terms).sum() / weights.sum()
-
-
-class HiddenNLL(Metric):
-    """-log p of the true level of hidden pixels, in nats a pixel."""
-
-    higher_is_better = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, target: Tensor) -> None:
-        self.total += F.cross_entropy(logits.double(), target, reduction="sum")
-        self.count += len(target)
-
-    def compute(self) -> Tensor:
-        return self.total / self.count
 
 
 class HiddenError(Metric):
@@ -129,7 +110,7 @@ class Completion(Fit):
         return (focal_loss(grey[hidden], batch["x"][hidden]) + label) / 2
 
     def scored(self, meter: Metric, output: Tensor, batch: Batch) -> None:
-        if isinstance(meter, HiddenNLL | HiddenError):
+        if isinstance(meter, CrossEntropy | HiddenError):
             hidden = ~batch["seen"]
             grey = pixel_logits(output, batch["x"], self.classes)
             meter.update(grey[hidden], batch["x"][hidden])

@@ -3,11 +3,11 @@ import torch
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from baselines.metrics import CrossEntropy
 from experiments.monotone_dbm.completion import (
     INSPECTED,
     Completion,
     HiddenError,
-    HiddenNLL,
     focal_loss,
     pixel_logits,
 )
@@ -23,7 +23,7 @@ KERNELS = [[3, 0, 0], [3, 3, 0], [0, 1, 1]]
 def completion(**settings):
     metrics = {
         "accuracy": MulticlassAccuracy(2, average="micro"),
-        "hidden_nll": HiddenNLL(),
+        "hidden_nll": CrossEntropy(),
         "hidden_error": HiddenError(2),
     }
     base = {"optimizer": lambda p: torch.optim.Adam(p, lr=0.1), "batch_size": 20}
