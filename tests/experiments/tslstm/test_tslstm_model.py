@@ -248,6 +248,20 @@ def test_kernels_are_shared_by_all_feature_rows(network: type[nn.Module]) -> Non
 
 
 @pytest.mark.parametrize("network", [TemporalConvNet, TemporalInception])
+def test_spatial_dropout_blanks_whole_videos_while_training(network: type[nn.Module]) -> None:
+    image = torch.randn(200, 1, WIDTH, STEPS, generator=torch.Generator().manual_seed(0))
+
+    def blank(dropout: float) -> float:
+        model = seeded(network, WIDTH, CLASSES, dropout=dropout)
+        return float((model.convolutions(image) == 0).flatten(1).all(1).double().mean())
+
+    by_itself = blank(0.0)  # ReLU leaves nothing of some
+    assert by_itself < 0.6
+    assert blank(0.5) == pytest.approx(0.5 + 0.5 * by_itself, abs=0.12)
+    assert network(WIDTH, CLASSES).convolutions[-1].p == 0.2, "as in the authors' scripts"
+
+
+@pytest.mark.parametrize("network", [TemporalConvNet, TemporalInception])
 def test_too_few_steps_for_four_poolings_is_an_error(network: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="at least 24"):
         network(WIDTH, CLASSES, steps=23)
