@@ -29,7 +29,7 @@ $(VENV)/.installed-%: $(call stamp,)
 	@$(call install,$*)
 	@touch $@
 
-.PHONY: help setup reproduce test portability lint validate list status leaderboard nightly verify chaos benchmark audit
+.PHONY: help setup reproduce test portability lint validate list status leaderboard nightly verify chaos faults benchmark audit
 
 help: ## Show this help
 	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n|m:n|auto] [ENGINE=local|ray]"
@@ -76,6 +76,9 @@ verify: $(needed) ## Run recorded trials of PAPER at TIER again and compare
 
 chaos: $(call stamp,dev) ## Interrupt runs at random moments, compare, and write docs/robustness.md
 	@$(BIN)/python scripts/chaos.py $(or $(PAPER),tslstm exact_permutations pointer_networks) --tier smoke
+
+faults: $(call stamp,dev) ## Plant faults in a copy of the code, see which tests notice (PAPER="tslstm engine"), and write docs/robustness.md
+	@$(BIN)/python -m scripts.faults $(PAPER) $(if $(JOBS),--jobs $(JOBS))
 
 benchmark: $(call stamp,dev) ## Measure what the harness costs (PARTS="start sweep …"), and write results/benchmark.md
 	@$(BIN)/python -m scripts.benchmark $(PARTS)

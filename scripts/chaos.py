@@ -34,17 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from harness.records import Record, RecordStore, Unreadable  # noqa: E402
+from scripts import robustness  # noqa: E402
 
-FINDINGS = ROOT / "results" / "robustness"
-PAGE = ROOT / "docs" / "robustness.md"
 MAX_TRIES = 12
-INTRODUCTION = """\
-Written by `make chaos`; not by hand. Papers are interrupted at random moments and run again until
-they are done; then every metric and series of every record is compared, bit for bit, with those of
-a run that was left alone. *With a checkpoint*: faults after which some trial had a checkpoint to go
-on from. *Survived*: the records came out complete and the same. *Lost*: records that were missing,
-unreadable or gone; *duplicated*: two records of one trial; *different*: another figure.
-"""
 
 
 @dataclass(frozen=True)
@@ -293,36 +285,6 @@ def plan_faults(kills: int, others: int, dice: random.Random) -> list[str]:
     return faults
 
 
-def page(findings: list[dict[str, Any]]) -> str:
-    """docs/robustness.md."""
-    return "\n".join(_lines(findings)) + "\n"
-
-
-def _lines(findings: list[dict[str, Any]]) -> Iterator[str]:
-    yield "# What was tried to make the harness lose work"
-    yield ""
-    yield from INTRODUCTION.splitlines()
-    yield ""
-    yield "| paper | fault | tried | with a checkpoint | survived | lost | duplicated | different |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    columns = ("struck", "resumed", "survived", "lost", "duplicated", "different")
-    total = Counter[str]()
-    for finding in findings:
-        for kind, tally in finding["faults"].items():
-            total.update(tally)
-            figures = " | ".join(str(tally[c]) for c in columns)
-            yield f"| {finding['paper']} ({finding['tier']}) | {kind} | {figures} |"
-    yield f"| **all** | | {' | '.join(f'**{total[c]}**' for c in columns)} |"
-    yield ""
-    for finding in findings:
-        left_out = ", ".join(finding["unstable"]) or "none"
-        yield (
-            f"- {finding['paper']}: {finding['trials']} trials, {finding['seconds']:.0f} s "
-            f"undisturbed with {finding['jobs']} workers; not compared, for they differ between "
-            f"undisturbed runs too: {left_out}."
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("papers", nargs="+")
@@ -347,10 +309,9 @@ def main() -> None:
             "unstable": sorted(campaign.unstable),
             "faults": {kind: vars(tally) for kind, tally in sorted(campaign.tallies.items())},
         }
-        FINDINGS.mkdir(parents=True, exist_ok=True)
-        (FINDINGS / f"{paper}.json").write_text(json.dumps(finding, indent=1) + "\n")
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page([json.loads(p.read_text()) for p in sorted(FINDINGS.glob("*.json"))]))
+        robustness.INTERRUPTED.mkdir(parents=True, exist_ok=True)
+        (robustness.INTERRUPTED / f"{paper}.json").write_text(json.dumps(finding, indent=1) + "\n")
+    robustness.write()
 
 
 if __name__ == "__main__":
