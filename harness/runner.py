@@ -82,6 +82,7 @@ def _run(
             raise
         traceback.print_exc()
         outcomes = [error] * len(desks)
+        _leave_behind(desks)
     if report is None:
         return
     store = RecordStore(paths.records())
@@ -92,6 +93,14 @@ def _run(
         if record.status == "done":
             desk.clear()
         yield record
+
+
+def _leave_behind(desks: Sequence[Desk]) -> None:
+    """Let the next try begin anew where this one went on from a checkpoint: that may be why."""
+    for desk in desks:
+        if desk.checkpoints.used:
+            print("the checkpoint that it went on from is removed")
+            desk.clear()
 
 
 def _seconds(desks: Sequence[Desk]) -> float:

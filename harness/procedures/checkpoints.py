@@ -58,6 +58,7 @@ class Checkpoints:
         self.earlier = 0.0
         self.within = 0.0
         self.parts: dict[str, float] = {}
+        self.used = False
         self.whole = self
 
     def named(self, name: str) -> Checkpoints:
@@ -111,14 +112,16 @@ class Checkpoints:
     def write(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint now, and remove all but the last two.
 
-        One that cannot be written (the disk is full) is warned of, and the trial goes on: what
+        Those of later steps were not gone on from, and go, too: they are of another run. One that cannot be written (the disk is full) is warned of, and the trial goes on: what
         it measures is worth more than its checkpoints.
         """
         began = self.clock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder, step, {"state": dict(state), "seconds": self.own})
-            for old in self._newest_first()[KEPT:]:
+            new = _write(self.folder, step, {"state": dict(state), "seconds": self.own})
+            others = [path for path in self._newest_first() if path != new]
+            later = [path for path in others if int(path.name.partition("-")[0]) >= step]
+            for old in (*later, *[path for path in others if path not in later][KEPT - 1 :]):
                 old.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("no checkpoint of step %d: %s", step, error.strerror)
@@ -134,17 +137,25 @@ class Checkpoints:
         return any(_intact(path) for path in self.folder.rglob("[0-9]*-*.ckpt"))
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from; ``None`` if the trial starts from the beginning."""
-        path = self.latest()
-        return self.read(path) if path is not None else None
+        """The state to go on from; ``None`` if the trial starts from the beginning.
+
+        A whole file that is no checkpoint gives way to the one before.
+        """
+        for path in filter(_intact, self._newest_first()):
+            try:
+                return self.read(path)
+            except Exception as error:  # unpickling raises whatever it likes
+                _log.warning("%s cannot be used: %s", path.name, type(error).__name__)
+        return None
 
     def read(self, path: Path) -> dict[str, Any]:
         """The state in a file."""
         import torch
 
         content = torch.load(path, weights_only=True, map_location="cpu")
-        self.whole.earlier = max(self.whole.earlier, content["seconds"])
         state: dict[str, Any] = content["state"]
+        self.whole.earlier = max(self.whole.earlier, content["seconds"])
+        self.whole.used = True
         return state
 
     def clear(self) -> None:
@@ -162,7 +173,7 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*-*.ckpt"), reverse=True)
 
 
-def _write(folder: Path, step: int, content: Mapping[str, Any]) -> None:
+def _write(folder: Path, step: int, content: Mapping[str, Any]) -> Path:
     import torch
 
     temporary = folder / f"{step:09d}.part"
@@ -179,6 +190,7 @@ def _write(folder: Path, step: int, content: Mapping[str, Any]) -> None:
             raise error.__context__ from None  # torch hides what the disk said
         raise
     _flush_folder(folder)
+    return target
 
 
 def _flush_folder(folder: Path) -> None:

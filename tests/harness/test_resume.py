@@ -209,15 +209,28 @@ def test_time_spent_adds_up(tmp_path: Path) -> None:
     assert second.seconds == 40
 
 
-def test_checkpoints_hold_plain_data_only(tmp_path: Path) -> None:
+def test_checkpoints_hold_plain_data_only(tmp_path: Path, caplog) -> None:
     class Evil:
         def __reduce__(self):
             return (os.system, ("true",))
 
     checkpoints = Checkpoints(tmp_path, every=0)
-    checkpoints.save(1, {"it": Evil()})
+    checkpoints.save(1, {"it": 1})
+    checkpoints.save(2, {"it": Evil()})
     with pytest.raises(Exception, match=r"[Ww]eights"):
-        checkpoints.load()
+        checkpoints.read(checkpoints.latest())
+    assert checkpoints.load() == {"it": 1}, "the one before is used"
+    assert "cannot be used: UnpicklingError" in caplog.text
+
+
+def test_checkpoints_further_on_that_were_not_used_do_not_stay(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, every=0)
+    for step in (8, 9, 1, 2):
+        checkpoints.write(step, {"step": step})
+    assert checkpoints.load() == {"step": 2}
+    checkpoints.write(2, {"step": 2, "again": True})
+    assert checkpoints.load() == {"step": 2, "again": True}
+    assert [path.name[:9] for path in sorted(tmp_path.iterdir())] == ["000000001", "000000002"]
 
 
 # The whole run is interrupted.
@@ -331,6 +344,16 @@ def test_checkpoints_of_other_code_are_not_used(slowly) -> None:
     assert json.loads(note.read_text())["made_by"] != made_by
     clean = reproduce("unruly", "cpu", variants=["net"], seeds=1, force=True)
     assert measured(changed.records) == measured(clean.records)
+
+
+def test_a_checkpoint_that_does_not_fit_fails_its_trial_once(slowly) -> None:
+    interrupt(signal.SIGINT, after=4, variants=["net"], seeds=1)
+    Checkpoints(checkpoints()[-1].parent, every=0).write(999, {"of": "something else"})
+    first = reproduce("unruly", "cpu", variants=["net"], seeds=1)
+    assert [record.status for record in first.records] == ["failed"] and not checkpoints()
+    second = reproduce("unruly", "cpu", variants=["net"], seeds=1)
+    clean = reproduce("unruly", "cpu", variants=["net"], seeds=1, force=True)
+    assert not second.failed and measured(second.records) == measured(clean.records)
 
 
 def test_force_starts_afresh(slowly) -> None:

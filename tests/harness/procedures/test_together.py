@@ -202,6 +202,21 @@ def test_a_checkpoint_of_another_group_is_not_used(tmp_path) -> None:
     assert fit().run(alone) == fit().run(trials(tmp_path)[0])
 
 
+def test_after_a_group_a_trial_alone_goes_on_from_its_own(tmp_path) -> None:
+    """The group's checkpoint is further on, and would hide those that can be used."""
+    with pytest.raises(Stopped):
+        fit().run_together(stopped(tmp_path, stop=True))
+    first = trials(tmp_path)[0]
+    once = Checkpoints(tmp_path / "checkpoints", every=0, stopping=lambda: True)
+    with pytest.raises(Stopped):
+        fit().run(replace(first, checkpoints=once))
+    reported = []
+    again = Checkpoints(tmp_path / "checkpoints", every=0)
+    found = fit().run(replace(first, checkpoints=again, report=reported.append))
+    assert reported[0].step == 2, "its first epoch is not made again"
+    assert found == fit().run(first)
+
+
 def test_models_with_dropout_run_one_by_one_and_say_so(project, edit_spec) -> None:
     edit_spec(lambda spec: spec["tiers"]["cpu"].update(together=2, seeds=2))
     outcome = reproduce("toy", "cpu", variants=["net"])
