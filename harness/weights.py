@@ -57,12 +57,14 @@ def load_model(record: Record) -> nn.Module:
 
     Raises:
         NoWeights: they were not kept, or belong to another run than the record.
+        BuildError: the record names something that is no model.
     """
     from safetensors import safe_open
     from safetensors.torch import load_model as load_into
 
     from harness.specs import catalog
     from harness.specs.build import build, declaring
+    from harness.specs.kinds import refuse_others
 
     file = path(record)
     again = f"`harness run {record.paper} --tier {record.tier} --variant {record.variant} --force`"
@@ -75,7 +77,9 @@ def load_model(record: Record) -> nn.Module:
         about = content.metadata() or {}
     if (about.get("trial"), about.get("code")) != (record.trial, record.provenance.code):
         raise NoWeights(f"the weights of {record.variant} are those of another run; {again}")
-    with declaring(catalog.load(record.paper).packages):
+    packages = tuple(catalog.load(record.paper).packages)
+    with declaring(packages):
+        refuse_others("model", record.config["model"], packages)
         model: nn.Module = build(record.config["model"], json.loads(about["dims"]))
     load_into(model, file)
     return model.eval()

@@ -112,8 +112,9 @@ class Checkpoints:
     def write(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint now, and remove all but the last two.
 
-        Those of later steps were not gone on from, and go, too: they are of another run. One that cannot be written (the disk is full) is warned of, and the trial goes on: what
-        it measures is worth more than its checkpoints.
+        Those of later steps were not gone on from, and go, too: they are of another run. One that
+        cannot be written (the disk is full) is warned of, and the trial goes on: what it measures
+        is worth more than its checkpoints.
         """
         began = self.clock()
         try:

@@ -26,6 +26,7 @@ from harness.specs.build import (
 )
 from harness.specs.catalog import Problem, SpecError
 from harness.specs.claims import Claim, _Quantity
+from harness.specs.kinds import refuse_others
 from harness.specs.schema import Override, Paper
 from harness.specs.yamlfile import YamlFile
 
@@ -268,8 +269,7 @@ class _Checks:
         self, part: str, config: dict[str, Any], given: frozenset[str], dataset: str
     ) -> str | None:
         try:
-            if part == "procedure":
-                _refuse_no_procedure(config["class_path"])
+            refuse_others(part, config, tuple(self.paper.packages))
             check(config, given)
             if part == "procedure":
                 _refuse_contradictions(config)
@@ -327,12 +327,6 @@ def _needed(quantity: _Quantity) -> Iterator[tuple[str, str]]:
                 yield variant, part.metric or quantity.metric
                 if part.by:
                     yield variant, part.by
-
-
-def _refuse_no_procedure(class_path: str) -> None:
-    found = import_callable(class_path)
-    if lacking := [name for name in ("run", "produces") if not hasattr(found, name)]:
-        raise BuildError(f"{class_path} is no procedure: it has no {' and no '.join(lacking)}")
 
 
 def _refuse_contradictions(config: dict[str, Any]) -> None:
