@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from harness import paths
 from harness.files import write_atomically
 from harness.privacy import scrubbed
+from harness.visible import may_act, visible_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,7 +225,10 @@ class RecordStore:
 def read_record(path: Path) -> Record | Unreadable:
     """Read one file; what is wrong with it comes back as a value, for reports go on without it."""
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        raw = path.read_bytes()
+        record = Record.model_validate_json(raw)
+        if may_act(raw):
+            record = Record.model_validate(visible_in(record.model_dump()))
     except OSError as error:
         return Unreadable(path, f"cannot be read: {error.strerror}")
     except ValidationError as error:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from harness.specs.schema import Override, Paper, Schedule, Tier, Variant
 
+MOST_LIKES = 20
+
 
 class PlanError(ValueError):
     """The plan asks for a tier, variant or dataset that the paper does not have."""
@@ -83,6 +85,8 @@ def inherited(paper: Paper, name: str) -> Variant:
             raise PlanError(
                 f"variant {name!r}: like {current!r} goes in a circle or does not exist"
             )
+        if len(seen) == MOST_LIKES:
+            raise PlanError(f"variant {name!r}: more than {MOST_LIKES} like one another in turn")
         seen.append(current)
         chain.append(paper.variants[current])
         current = chain[-1].like

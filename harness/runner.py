@@ -18,6 +18,7 @@ from harness.privacy import scrub
 from harness.procedures.base import Outcome, Progress, Separately
 from harness.records import Failure, Measured, Provenance, Record, RecordStore, Resources, Status
 from harness.specs.build import declaring, import_callable
+from harness.visible import visible
 
 
 class NonFinite(ValueError):
@@ -113,21 +114,33 @@ def _seconds(desks: Sequence[Desk]) -> float:
 def _recorded(
     desk: Desk, setting: Setting, outcome: Outcome | Exception, seconds: float, together: int
 ) -> Record:
-    if not isinstance(outcome, Exception):
-        try:
-            refuse_non_finite(outcome)
-            refuse_other_metrics(desk.trial.config["procedure"], outcome)
-        except (NonFinite, OtherMetrics) as error:
-            outcome = error
-    if isinstance(outcome, Exception):
-        return failed(desk.trial, setting, failure_of(outcome), desk.started, seconds)
-    return done(desk.trial, setting, outcome, desk.started, seconds, together)
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        refuse_no_outcome(outcome)
+        refuse_non_finite(outcome)
+        refuse_other_metrics(desk.trial.config["procedure"], outcome)
+        return done(desk.trial, setting, outcome, desk.started, seconds, together)
+    except Exception as error:  # whatever a procedure returned, there is a record of it
+        return failed(desk.trial, setting, failure_of(error), desk.started, seconds)
+
+
+def refuse_no_outcome(outcome: Any) -> None:
+    if not isinstance(outcome, Outcome):
+        raise OtherMetrics(f"the procedure returned {type(outcome).__name__}, and no Outcome")
 
 
 def refuse_non_finite(outcome: Outcome) -> None:
+    """Metrics are finite numbers, and no texts or vectors."""
     for name, value in outcome.metrics.items():
         number = value.value if isinstance(value, Measured) else value
-        if not math.isfinite(number):
+        try:
+            finite = math.isfinite(number)
+        except OverflowError:
+            raise NonFinite(f"metric {name} is too large for a number") from None
+        except (TypeError, ValueError, RuntimeError):  # the last two: of arrays and of tensors
+            raise NonFinite(f"metric {name} is no number, but {type(number).__name__}") from None
+        if not finite:
             raise NonFinite(f"metric {name} is {number}")
     for name, series in outcome.series.items():
         if not all(map(math.isfinite, (*series.x, *series.y))):
@@ -187,10 +200,14 @@ def failed(
 def failure_of(error: BaseException) -> Failure:
     """What a record says of an exception: no path of this machine."""
     trace = "".join(traceback.format_exception(error)[-8:]) if error.__traceback__ else ""
+    try:
+        message = str(error)
+    except Exception as another:
+        message = f"(its text cannot be made: {type(another).__name__})"
     return Failure(
         type=type(error).__name__,
-        message=scrub(str(error))[:2000],
-        traceback=scrub(trace)[-4000:],
+        message=visible(scrub(message))[:2000],
+        traceback=visible(scrub(trace))[-4000:],
     )
 
 

@@ -28,7 +28,7 @@ import yaml
 from scripts import robustness
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("harness", "baselines", "experiments", "scripts", "tests", "pyproject.toml", "README.md")
+LEFT_OUT = ("runs", "results", "*.egg-info")  # and what is hidden, as .git and .venv are
 PASSED, FAILED = 0, 1
 MINUTES = 10
 
@@ -81,12 +81,8 @@ class Copy:
 
     def __init__(self, source: Path, root: Path) -> None:
         self.root = root
-        ignored = shutil.ignore_patterns("__pycache__", ".*")
-        for part in PARTS:
-            if (source / part).is_dir():
-                shutil.copytree(source / part, root / part, ignore=ignored)
-            elif (source / part).exists():
-                shutil.copy2(source / part, root / part)
+        ignored = shutil.ignore_patterns("__pycache__", ".*", *LEFT_OUT)
+        shutil.copytree(source, root, ignore=ignored)
 
     def try_out(self, area: str, fault: Fault) -> Finding:
         """Plant, run the tests, restore."""

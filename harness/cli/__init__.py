@@ -10,6 +10,7 @@ import typer
 from harness import paths
 from harness.cli import data, papers, reporting, running
 from harness.cli.options import WholeHelp
+from harness.visible import visible
 
 app = typer.Typer(
     cls=WholeHelp,
@@ -39,7 +40,7 @@ def main() -> None:
         if explained is None:
             raise
         message, code = explained
-        typer.echo(f"error: {message}", err=True)
+        typer.echo(visible(f"error: {message}"), err=True)
         sys.exit(code)
     except SystemExit as end:  # Typer's, also of Ctrl-C, of which it says nothing
         if end.code == INTERRUPTED:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import BAD_USAGE, Json, PaperKey, print_json, print_out, width
+from harness.visible import visible
 
 app = typer.Typer()
 
@@ -54,7 +55,8 @@ def validate(
     found = {key: [*check(key), *documents.problems(key)] for key in keys}
     problems = [problem for some in found.values() for problem in some]
     for problem in problems:
-        typer.echo(f"not checked: {problem}" if problem.unchecked else str(problem), err=True)
+        mark = "not checked: " if problem.unchecked else ""
+        typer.echo(visible(f"{mark}{problem}"), err=True)
     if any(papers or not problem.unchecked for problem in problems):
         raise typer.Exit(BAD_USAGE)
     valid = [key for key in keys if not found[key]]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.specs.schema import Paper
 
 from harness.cli.options import TRIAL_FAILED, Json, print_json
+from harness.visible import visible
 
 app = typer.Typer()
 
@@ -121,7 +122,11 @@ def render(site: bool) -> None:
         from harness.report.site import Site
 
         also.append(Site())
-    written = write_all(also, warn=lambda problem: typer.echo(f"left out: {problem}", err=True))
+
+    def warn(problem: object) -> None:
+        typer.echo(visible(f"left out: {problem}"), err=True)
+
+    written = write_all(also, warn=warn)
     typer.echo(f"wrote {len(written)} files: {written[-1]}")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 from harness.cli.options import TRIAL_FAILED, Json, PaperKey, TierName, print_json, print_out
 from harness.cli.reporting import refuse_unknown_tier, render
+from harness.visible import visible
 
 app = typer.Typer()
 
@@ -200,7 +201,7 @@ def sync() -> None:
     folders = tracking.unsynced()
     typer.echo(f"{len(folders)} offline runs to upload")
     if folders and (problem := tracking.unable()):
-        typer.echo(f"error: {problem}", err=True)
+        typer.echo(visible(f"error: {problem}"), err=True)
         raise typer.Exit(TRIAL_FAILED)
     if folders and tracking.sync(folders):
         raise typer.Exit(TRIAL_FAILED)

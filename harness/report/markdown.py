@@ -40,6 +40,7 @@ from harness.specs import catalog
 from harness.specs.claims import Claim
 from harness.specs.schema import Paper
 from harness.specs.types import Evidence
+from harness.visible import visible
 
 FIGURES = 4
 ABOUT = """\
@@ -389,7 +390,7 @@ def relink(markdown: str, prefix: str) -> str:
 
 def unreadable(files: Iterable[Unreadable]) -> list[str]:
     """What is wrong with each file, by name."""
-    return [scrub(f"{shown_path(file.path)}: {file.reason}") for file in files]
+    return [visible(scrub(f"{shown_path(file.path)}: {file.reason}")) for file in files]
 
 
 def _problems(problems: Sequence[str]) -> list[str]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from harness.visible import acting
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
@@ -98,12 +101,15 @@ def load(path: Path) -> YamlFile:
 
 def _bytes(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise YamlError("is no regular file")
+        if found.st_size > MAX_BYTES:
+            raise YamlError(f"{found.st_size:,} bytes; a spec has at most {MAX_BYTES:,}")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise YamlError(f"cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise YamlError(f"{len(raw):,} bytes; a spec has at most {MAX_BYTES:,}")
-    return raw
 
 
 Outline = dict[str, Any]
@@ -151,6 +157,7 @@ def _value(event: yaml.ScalarEvent) -> Any:
     line = _line(event.start_mark)
     if event.tag is not None:
         raise YamlError("a tag", line)
+    refuse_acting(event.value, line)
     return scalar(event.value, PLAIN if event.implicit[0] else _TEXT, line)
 
 
@@ -241,7 +248,14 @@ class _Reader:
         line = node.start_mark.line + 1
         if not isinstance(node, yaml.ScalarNode):
             raise YamlError(f"{node.tag} is not plain data", line)
+        refuse_acting(node.value, line)
         return scalar(node.value, node.tag, line)
+
+
+def refuse_acting(text: str, line: int) -> None:
+    """Raises YamlError for a text that would act on a terminal or a page that shows it."""
+    if character := acting(text):
+        raise YamlError(f"a text holds the control character {character}", line)
 
 
 def scalar(text: str, tag: str, line: int) -> Any:

@@ -53,6 +53,36 @@ def test_a_metric_that_is_not_declared_fails_the_trial(odd) -> None:
 
 
 @pytest.mark.parametrize(
+    ("returned", "kind", "says"),
+    [
+        ('Outcome({"score": 10**400})', "NonFinite", "score is too large for a number"),
+        ('Outcome({"score": "much"})', "NonFinite", "score is no number, but str"),
+        ('Outcome({"score": torch.ones(2)})', "NonFinite", "score is no number, but Tensor"),
+        ('Outcome({"score": None})', "NonFinite", "score is no number, but NoneType"),
+        ("None", "OtherMetrics", "returned NoneType, and no Outcome"),
+        ("1 / Mute()", "Mute", "its text cannot be made: KeyError"),
+    ],
+)
+def test_whatever_is_returned_or_raised_is_told(project, edit_spec, returned, kind, says) -> None:
+    """In a record, and not by a worker that dies."""
+    lines = [
+        "import torch",
+        "from experiments.toy.parts import Behave",
+        "from harness.procedures.base import Outcome",
+        "class Mute(Exception):",
+        "    def __str__(self): raise KeyError('nothing')",
+        "    def __rtruediv__(self, other): raise self",
+        "class Odd(Behave):",
+        f"    def run(self, trial): return {returned}",
+    ]
+    (project / "experiments" / "toy" / "odd.py").write_text("\n".join(lines))
+    path = project / "experiments" / "toy" / "spec.yaml"
+    path.write_text(path.read_text().replace("toy.parts.Behave", "toy.odd.Odd"))
+    (failed,) = reproduce("toy", "smoke", seeds=1, variants=["good"]).failed
+    assert failed.error.type == kind and says in failed.error.message
+
+
+@pytest.mark.parametrize(
     ("name", "sometimes", "fails"),
     [("Odd", "set()", False), ("Strict", "set()", True), ("Strict", '{"extra"}', False)],
 )

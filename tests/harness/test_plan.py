@@ -9,6 +9,7 @@ import pytest
 from harness import fingerprint, paths, plan
 from harness.plan import merge
 from harness.specs import catalog
+from harness.specs.validate import validate
 
 
 def test_merging_goes_key_by_key_and_a_new_class_starts_afresh() -> None:
@@ -51,6 +52,22 @@ def test_like_takes_over_everything_but_what_it_changes(project) -> None:
     net = plan.settings(spec, "cpu", "net", "digits").config
     assert wide["procedure"] == net["procedure"]
     assert wide["model"]["init_args"] == {**net["model"]["init_args"], "hidden": 32}
+
+
+def test_a_long_chain_of_likes_is_refused(project, edit_spec) -> None:
+    """Merging each with all before it would take a time that grows with the square of them."""
+
+    def chain(spec: dict) -> None:
+        for i in range(900):
+            spec["variants"][f"v{i}"] = {"label": "x", "role": "paper", "like": f"v{i - 1}"}
+        spec["variants"]["v0"]["like"] = "good"
+
+    edit_spec(chain)
+    found = [
+        problem.message for problem in validate("toy") if "like one another" in problem.message
+    ]
+    assert any("variants.v899" in message for message in found)
+    assert not any("variants.v10." in message for message in found)
 
 
 def test_identity_follows_the_settings_and_nothing_else(project, edit_spec) -> None:
