@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,14 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph, all of whose nodes are seen in training (transductive).
+    """One graph; all of its nodes are seen in training (transductive) but those ``unseen``.
 
     Attributes:
         x: features (N, F), dense or sparse CSR.
         y: class of each node (N,).
         pairs: undirected edges (2, E), each once, without loops.
         train, val, test: node indices of the split.
+        unseen: those of the test nodes that are hidden in training, with all their edges.
     """
 
     x: Tensor
@@ -36,6 +37,7 @@ class Graph:
     train: Tensor
     val: Tensor
     test: Tensor
+    unseen: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     @property
     def dims(self) -> dict[str, int]:
@@ -57,6 +59,41 @@ class Graph:
         picked = torch.index_select(self.x.to_sparse(), 0, nodes)
         return picked.to_sparse_csr()
 
+    @property
+    def observed(self) -> Tensor:
+        """The nodes that training sees, in ascending order."""
+        nodes = torch.arange(len(self.y), device=self.y.device)
+        return nodes[~torch.isin(nodes, self.unseen)]
+
+    def seen(self) -> Graph:
+        """What training sees: the graph of the observed nodes alone, numbered anew."""
+        if not len(self.unseen):
+            return self
+        kept = self.observed
+        number = torch.full_like(self.y, -1).scatter(0, kept, torch.arange(len(kept)).to(kept))
+        ends = number[self.pairs]
+        split = {name: number[getattr(self, name)] for name in ("train", "val", "test")}
+        return Graph(
+            x=self.rows(kept),
+            y=self.y[kept],
+            pairs=ends[:, (ends >= 0).all(0)],
+            **{name: nodes[nodes >= 0] for name, nodes in split.items()},
+        )
+
+    def hiding(self, share: float, seed: int) -> Graph:
+        """The same graph, of whose test nodes a random ``share`` is unseen in training.
+
+        Raises:
+            ValueError: when the share is no share, or leaves no test node on one of the sides.
+        """
+        if share == 0:
+            return self
+        hidden = int(len(self.test) * share)
+        if not 0 < hidden < len(self.test):
+            raise ValueError(f"{share} of {len(self.test)} test nodes cannot be hidden")
+        order = _generator(seed, "unseen").permutation(len(self.test))
+        return replace(self, unseen=self.test[torch.from_numpy(order[:hidden])])
+
     def to(self, device: torch.device | str) -> Graph:
         return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
@@ -75,12 +112,17 @@ class Whole:
 
 
 def planetoid(
-    root: Path, seed: int, name: Literal["cora", "citeseer", "pubmed"], rewire: bool = False
+    root: Path,
+    seed: int,
+    name: Literal["cora", "citeseer", "pubmed"],
+    rewire: bool = False,
+    unseen: float = 0.0,
 ) -> Graph:
     """A citation graph with the public split: 20 labels a class, 500 validation, 1000 test nodes.
 
     Rows of words are normalised to sum 1. With ``rewire`` the edges are replaced by random ones
-    of the same degrees (a control: the graph then says nothing about the classes).
+    of the same degrees (a control: the graph then says nothing about the classes). ``unseen`` is
+    the share of the test nodes that training does not see (inductive).
     """
     part = {k: load_arrays(root / f"ind.{name}.{k}") for k in ("y", "tx", "ty", "allx", "ally")}
     adjacency: dict[int, list[int]] = load_arrays(root / f"ind.{name}.graph")
@@ -98,7 +140,7 @@ def planetoid(
     targets = np.concatenate([np.asarray(found, np.int64) for found in adjacency.values()])
     pairs = undirected(np.stack([sources, targets]))
     labelled = len(part["y"])
-    return Graph(
+    graph = Graph(
         x=_csr(_row_normalised(words)),
         y=torch.from_numpy(labels),
         pairs=torch.from_numpy(rewired(pairs, _generator(seed, "rewire")) if rewire else pairs),
@@ -106,27 +148,29 @@ def planetoid(
         val=torch.arange(labelled, labelled + 500),
         test=torch.from_numpy(np.sort(test)),
     )
+    return graph.hiding(unseen, seed)
 
 
-def archive(root: Path, seed: int, file: str) -> Graph:
+def archive(root: Path, seed: int, file: str, unseen: float = 0.0) -> Graph:
     """A graph of the 'Pitfalls of GNN Evaluation' archives with the paper's random split.
 
     20 labels a class, 500 validation and 1000 test nodes, drawn anew for each seed; features as
-    they are stored.
+    they are stored. ``unseen`` is the share of the test nodes that training does not see.
     """
     words, adjacency, labels = _read_archive(root / file)
     generator = _generator(seed, "split")
     train = _per_class(labels, np.arange(len(labels)), 20, generator)
     rest = generator.permutation(np.setdiff1d(np.arange(len(labels)), train))
     split = {"train": train, "val": rest[:500], "test": rest[500:1500]}
-    return _graph(words, adjacency, labels, split)
+    return _graph(words, adjacency, labels, split).hiding(unseen, seed)
 
 
-def component(root: Path, seed: int, file: str) -> Graph:
+def component(root: Path, seed: int, file: str, unseen: float = 0.0) -> Graph:
     """The largest component of a graph of the 'Pitfalls of GNN Evaluation' archives.
 
     Split as in CPF and GLNN: 20 training and 30 validation labels a class, drawn
-    anew for each seed; the rest is tested. Features as they are stored.
+    anew for each seed; the rest is tested. Features as they are stored. ``unseen`` is the share of
+    the test nodes that training does not see.
     """
     words, adjacency, labels = _read_archive(root / file)
     _, part = sparse.csgraph.connected_components(adjacency, directed=False)
@@ -136,9 +180,8 @@ def component(root: Path, seed: int, file: str) -> Graph:
     train = _per_class(labels, np.arange(len(labels)), 20, generator)
     rest = np.setdiff1d(np.arange(len(labels)), train)
     val = _per_class(labels, rest, 30, generator)
-    return _graph(
-        words, adjacency, labels, {"train": train, "val": val, "test": np.setdiff1d(rest, val)}
-    )
+    split = {"train": train, "val": val, "test": np.setdiff1d(rest, val)}
+    return _graph(words, adjacency, labels, split).hiding(unseen, seed)
 
 
 def block_model(
@@ -151,13 +194,15 @@ def block_model(
     features: int = 64,
     noise: float = 0.6,
     rewire: bool = False,
+    unseen: float = 0.0,
 ) -> Graph:
     """Contextual stochastic block model: classes are visible in features and in neighbours.
 
     ``x_i = μ[y_i] + noise ε`` with unit vectors ``μ``. An edge joins equal classes with
     probability ``homophily``. ``boundary`` is the share of nodes that have as many neighbours in
     the next class as in their own, so that averages over their neighbours say little and
-    differences across their edges much. Split: 20 labels a class, 300 validation, 600 test nodes.
+    differences across their edges much. Split: 20 labels a class, 300 validation, 600 test nodes,
+    of which training does not see a share ``unseen``.
 
     Raises:
         ValueError: when there are too few nodes for the split.
@@ -175,7 +220,7 @@ def block_model(
     train = _per_class(labels, np.arange(nodes), 20, g)
     rest = g.permutation(np.setdiff1d(np.arange(nodes), train))
     third = min(300, len(rest) // 3)
-    return Graph(
+    graph = Graph(
         x=torch.from_numpy(x).float(),
         y=torch.from_numpy(labels),
         pairs=torch.from_numpy(rewired(pairs, _generator(seed, "rewire")) if rewire else pairs),
@@ -183,6 +228,7 @@ def block_model(
         val=torch.from_numpy(rest[:third]),
         test=torch.from_numpy(rest[third : 3 * third]),
     )
+    return graph.hiding(unseen, seed)
 
 
 def _targets(

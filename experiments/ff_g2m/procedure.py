@@ -37,6 +37,12 @@ class Distillation:
     and the loss is ``L_labels``. Teacher and student stop when the validation accuracy has stayed
     below its best for ``patience`` epochs; what is measured belongs to the last best epoch.
 
+    Where the graph has ``unseen`` nodes (inductive), neither network sees them or their edges in
+    training. The student is then asked about them by their features, the teacher with all edges
+    of the graph; of the other nodes the teacher's logits are those on the observed graph, as in
+    the official code. ``accuracy`` is that of all test nodes together, GLNN's *production*
+    average, and ``unseen_accuracy`` and ``observed_accuracy`` are those of its two parts.
+
     Args:
         teacher: from features and classes to a network with ``operator`` and ``forward(x,
             operator)``, see :mod:`baselines.gnn`.
@@ -84,42 +90,53 @@ class Distillation:
         if init_args.get("terms"):
             names |= {"teacher_accuracy", "low_frequency_lost", "agreement"}
             names |= {"pairwise_difference", "high_frequency_error"}
-        return names
+        return names | cls.sometimes(init_args)
+
+    @classmethod
+    def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
+        """Where training does not see all nodes."""
+        whose = ("", "teacher_") if init_args.get("terms") else ("",)
+        return {f"{who}{part}_accuracy" for who in whose for part in ("unseen", "observed")}
 
     def run(self, trial: Trial) -> Outcome:
         graph: Graph = trial.data.to(trial.device)
+        seen = graph.seen()
         taught: dict[str, Any] = {"logits": None, "passes": 0}
         if self.terms:  # all variants of a seed learn from the same teacher
             taught = trial.part("teacher", trial.settings(*TEACHING), self._taught)
         knowledge = taught["logits"]
-        terms = self._terms(graph, knowledge, trial.seed) if self.terms else []
-        known = Whole(x=graph.x, y=graph.labels(graph.train))
+        terms = self._terms(seen, knowledge[graph.observed], trial.seed) if self.terms else []
+        known = Whole(x=seen.x, y=seen.labels(seen.train))
         held_out = Whole(x=graph.rows(graph.val), y=graph.y[graph.val])
         loss = StudentLoss(terms, self.supervision)
         recipe = self._recipe(self.learning_rate, loss)
         student = train(trial.model, _splits(known, held_out), recipe, trial, "student")
         logits = _logits(student.model, x=graph.x)
-        metrics = {
-            "accuracy": _accuracy(logits, graph),
-            "val_accuracy": student.row["val_accuracy"],
-        }
+        metrics = _accuracies(logits, graph)
+        metrics["val_accuracy"] = student.row["val_accuracy"]
         metrics["selected_epoch"] = student.row["epoch"]
         if self.terms:
-            metrics["teacher_accuracy"] = _accuracy(knowledge, graph)
+            of_teacher = _accuracies(knowledge, graph)
+            metrics |= {f"teacher_{name}": value for name, value in of_teacher.items()}
         passes = taught["passes"] + student.samples
         kept = self._kept(logits, knowledge, graph)
-        return Outcome(metrics | kept, samples=passes * len(graph.y))
+        return Outcome(metrics | kept, samples=passes * len(seen.y))
 
     def _taught(self, trial: Trial) -> dict[str, Any]:
         """The trained teacher's logits (N, C), and how often it was trained on the graph."""
         graph: Graph = trial.data.to(trial.device)
+        seen = graph.seen()
         model = self.teacher(graph.dims["features"], graph.dims["classes"])
-        seen = {"x": graph.x, "operator": model.operator(graph.pairs, len(graph.y))}  # type: ignore[operator]
-        known, held_out = (Whole(**seen, y=graph.labels(n)) for n in (graph.train, graph.val))
+        inputs = _with_edges(model, seen)
+        known, held_out = (Whole(**inputs, y=seen.labels(n)) for n in (seen.train, seen.val))
         loss = nn.CrossEntropyLoss(ignore_index=UNLABELLED)
         recipe = self._recipe(self.teacher_learning_rate, loss)
         teacher = train(model, _splits(known, held_out), recipe, trial, "teacher")
-        return {"logits": _logits(teacher.model, **seen), "passes": teacher.samples}
+        logits = _logits(teacher.model, **inputs)
+        if len(graph.unseen):
+            everywhere = _logits(teacher.model, **_with_edges(teacher.model, graph))
+            logits = everywhere.index_copy(0, graph.observed, logits)
+        return {"logits": logits, "passes": teacher.samples}
 
     def _recipe(self, learning_rate: float, loss: nn.Module) -> Recipe:
         """Of both: the last best epoch on the validation nodes is selected."""
@@ -174,9 +191,20 @@ def _splits(train: Whole, val: Whole) -> Splits:
     return Splits(train=train, val=val, test=None)  # type: ignore[arg-type]
 
 
-def _accuracy(logits: Tensor, graph: Graph) -> float:
-    """The share of test nodes that are classified rightly."""
-    return float((logits.argmax(1) == graph.y)[graph.test].double().mean())
+def _with_edges(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    """What a teacher looks at: the features of all nodes, and what it made of the edges."""
+    return {"x": graph.x, "operator": model.operator(graph.pairs, len(graph.y))}  # type: ignore[operator]
+
+
+def _accuracies(logits: Tensor, graph: Graph) -> dict[str, float]:
+    """The share of test nodes that are classified rightly: of all, of those unseen, of the rest."""
+    right = (logits.argmax(1) == graph.y).double()
+    found = {"accuracy": float(right[graph.test].mean())}
+    if len(graph.unseen):
+        observed = graph.test[~torch.isin(graph.test, graph.unseen)]
+        found["unseen_accuracy"] = float(right[graph.unseen].mean())
+        found["observed_accuracy"] = float(right[observed].mean())
+    return found
 
 
 @torch.no_grad()

@@ -54,7 +54,24 @@ def outcomes() -> dict[str, Outcome]:
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_variant_measures_what_it_declares(outcomes, name):
-    assert set(outcomes[name].metrics) == Distillation.produces({"terms": TERMS[name]})
+    arguments = {"terms": TERMS[name]}
+    measured = Distillation.produces(arguments) - Distillation.sometimes(arguments)
+    assert set(outcomes[name].metrics) == measured
+
+
+def test_accuracy_is_measured_at_the_test_nodes():
+    """Wrong labels there change it, and nothing that training or selection look at."""
+    graph = trial(nodes=200).data
+    wrong = graph.y.clone()
+    wrong[graph.test] = (graph.y[graph.test] + 1) % 4
+    before, after = (
+        Distillation(TEACHER, ["node"], epochs=20).run(replace(trial(nodes=200), data=data)).metrics
+        for data in (graph, replace(graph, y=wrong))
+    )
+    for name in ("accuracy", "teacher_accuracy"):
+        assert before[name] > 0.4 and after[name] < 0.4, name
+    for name in ("val_accuracy", "agreement", "selected_epoch"):
+        assert before[name] == after[name], name
 
 
 def test_all_variants_of_a_seed_learn_from_the_same_teacher(outcomes):
