@@ -63,7 +63,8 @@ def write_archive(
         for part in ("data", "indices", "indptr", "shape"):
             arrays[f"{kind}_{part}"] = getattr(matrix, part)
     labels = (np.arange(len(words.indptr) - 1) % classes).astype(np.int8)
-    np.savez(path, labels=labels, **arrays)
+    names = np.array([f"node {i}" for i in range(len(labels))], dtype=object)  # stored as pickles
+    np.savez(path, labels=labels, node_names=names, class_names=names[:classes], **arrays)
 
 
 def test_component_keeps_the_largest_part_and_splits_it_by_class(tmp_path):
@@ -83,14 +84,27 @@ def test_component_keeps_the_largest_part_and_splits_it_by_class(tmp_path):
 
 def test_archive_keeps_all_nodes_and_splits_them_once(tmp_path):
     adjacency = sparse.random(1700, 1700, 0.002, format="csr", random_state=0)
-    write_archive(tmp_path / "g.npz", adjacency, sparse.eye(1700, format="csr"))
+    words = 2 * sparse.eye(1700, format="csr", dtype=np.float32)
+    write_archive(tmp_path / "g.npz", adjacency, words, classes=3)
     graph = archive(tmp_path, seed=1, file="g.npz")
+    assert np.array_equal(graph.x.to_dense(), words.toarray())
+    assert graph.dims["classes"] == 3 and graph.y[:4].tolist() == [0, 1, 2, 0]
     assert torch.bincount(graph.y[graph.train]).tolist() == [20, 20, 20]
     assert len(graph.val) == 500 and len(graph.test) == 1000
     assert len(torch.cat([graph.train, graph.val, graph.test]).unique()) == 1560
     both = adjacency + adjacency.T
     assert graph.dims["nodes"] == 1700
     assert graph.dims["edges"] == (both.nnz - np.count_nonzero(both.diagonal())) // 2
+
+
+def test_of_archives_too_a_share_of_the_test_nodes_is_hidden(tmp_path):
+    ring = sparse.csr_matrix((np.ones(1700), (np.arange(1700), np.roll(np.arange(1700), 1))))
+    write_archive(tmp_path / "g.npz", ring, sparse.eye(1700, format="csr"))
+    for load, hidden in ((archive, 200), (component, (1700 - 150) // 5)):
+        graph = load(tmp_path, seed=0, file="g.npz", unseen=0.2)
+        assert len(graph.unseen) == hidden and torch.isin(graph.unseen, graph.test).all()
+        assert len(graph.observed) == len(graph.seen().y) == 1700 - hidden
+        assert torch.equal(load(tmp_path, seed=0, file="g.npz").test, graph.test)
 
 
 def test_undirected_drops_loops_and_duplicates():
