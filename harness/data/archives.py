@@ -6,10 +6,12 @@ grows beyond its limits. The target appears whole or not at all.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -18,11 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 CHUNK = 1 << 20
 _ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")
 _SMALL = 1 << 20  # below this many bytes no compression ratio is suspicious
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\0": lzma.open}
+_LONGEST_NAME = 255  # bytes, of a file or folder
 
 
 class UnsafeArchive(Exception):
@@ -109,8 +113,27 @@ def _damage_is_unsafe(archive: Path) -> Iterator[None]:
         EOFError,
         gzip.BadGzipFile,
         NotImplementedError,
+        ValueError,  # of offsets, sizes and encodings in damaged headers
+        OverflowError,
+        struct.error,
     ) as error:
         raise UnsafeArchive(f"{archive.name} is damaged or of an unknown kind: {error}") from error
+
+
+class _Sipping:
+    """A stream that is read in pieces: tarfile would read headers whole, however long."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= 2 * CHUNK:
+            raise UnsafeArchive(f"a header of {size} bytes")
+        found: bytes = self.stream.read(size)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 class _Readable(Protocol):
@@ -162,13 +185,17 @@ class _Unpacking:
                     raise UnsafeArchive(f"{info.filename!r} is encrypted")
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise UnsafeArchive(f"{info.filename!r} is neither a file nor a folder")
-                target = self._admit(info.orig_filename, info.file_size, info.is_dir())
+                is_folder = info.filename.endswith("/")  # its is_dir() fails without a name
+                target = self._admit(info.orig_filename, info.file_size, is_folder)
                 if target is not None:
                     with source.open(info) as stream:
                         self._write(stream, target, info.file_size)
 
     def _tar(self) -> None:
-        with tarfile.open(self.archive, "r:*") as source:
+        with self.archive.open("rb") as raw:
+            opener = _OPENERS.get(raw.read(2))
+        plain = opener(self.archive, "rb") if opener else self.archive.open("rb")
+        with plain, tarfile.TarFile(fileobj=_Sipping(plain)) as source:  # type: ignore[arg-type]
             for info in source:
                 if not (info.isreg() or info.isdir()) or info.issparse():
                     raise UnsafeArchive(f"{info.name!r} is neither a file nor a folder")
@@ -187,6 +214,10 @@ class _Unpacking:
             raise UnsafeArchive(f"{name!r} points outside the archive")
         if pure.parts and ":" in pure.parts[0]:
             raise UnsafeArchive(f"{name!r} names a drive")
+        if not pure.parts and not is_folder:
+            raise UnsafeArchive("a file without a name")
+        if any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in pure.parts):
+            raise UnsafeArchive(f"{name[:40]!r}… is longer than names of files may be")
         if str(pure) in self.seen and not is_folder:
             raise UnsafeArchive(f"{name!r} occurs twice")
         self.seen.add(str(pure))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import lzma
+import shutil
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -202,3 +206,60 @@ def test_gunzip_wants_exactly_the_declared_size(tmp_path: Path) -> None:
     with pytest.raises(UnsafeArchive, match="damaged"):
         gunzip(packed, tmp_path / "g", 1000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "f.gz"]
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
+@pytest.mark.parametrize("mode", ["", "xz", "gz"])
+def test_a_header_that_unpacks_to_gigabytes_is_not_read(
+    tmp_path: Path, kind: bytes, mode: str
+) -> None:
+    """Long names and extended headers have a size, which is not that of the archive."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 600_000_000
+    path = tmp_path / f"a.tar.{mode}"
+    opener = {"": open, "xz": lzma.open, "gz": gzip.open}[mode]
+    with opener(path, "wb") as file:
+        file.write(info.tobuf() + b"x" * 5_000_000)
+    tracemalloc.start()
+    with pytest.raises(UnsafeArchive, match="a header of"):
+        extract(path, tmp_path / "out", Limits(10**9))
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["", ".", "a" * 300, f"{'é' * 200}/x", f"x/{'b' * 256}"])
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str, form: str) -> None:
+    path = tmp_path / "archive"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name), b"x")
+    else:
+        with tarfile.open(path, "w") as archive:
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(UnsafeArchive):
+        extract(path, tmp_path / "out", Limits(1000))
+    assert [p.name for p in tmp_path.iterdir()] == ["archive"]
+
+
+def test_damage_at_any_byte_is_told(tmp_path: Path) -> None:
+    """Of a zip's directory and a tar's headers, where offsets and sizes are."""
+    for form in ("zip", "tar"):
+        path = tmp_path / form
+        if form == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("a", b"xyz")
+        else:
+            with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+                info = tarfile.TarInfo("ä" * 60)
+                info.size = 3
+                archive.addfile(info, io.BytesIO(b"xyz"))
+        whole = path.read_bytes()
+        for place in range(0, min(len(whole), 1200)):
+            for byte in (0x00, 0x39, 0xFF):
+                path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+                with contextlib.suppress(UnsafeArchive):
+                    extract(path, tmp_path / f"{form}-out", Limits(10_000))
+                shutil.rmtree(tmp_path / f"{form}-out", ignore_errors=True)

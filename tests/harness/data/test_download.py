@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,89 @@ def test_redirects_on_the_web_are_followed_but_not_for_ever(server: Any, tmp_pat
     assert get(server, tmp_path) == BODY
     with pytest.raises(DownloadFailed, match="redirects"):
         get(server, tmp_path, "/loop")
+
+
+def versions(server: Any, old: bytes, new: bytes, validator: str = "ETag") -> list[str]:
+    """The server breaks off in the old version, and has the new one then; what it was asked."""
+    asked: list[str] = []
+    names = {id(old): '"old"', id(new): '"new"'}
+
+    def serve(handler: Handler) -> None:
+        asked.append(handler.headers.get("If-Range", ""))
+        body = old if len(asked) == 1 else new
+        begin = handler.headers.get("Range", "")
+        stale = asked[-1] and asked[-1] != names[id(body)]
+        start = int(begin[6:-1]) if begin and not stale else 0
+        handler.send_response(206 if start else 200)
+        if validator:
+            handler.send_header(validator, names[id(body)])
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        handler.send_header("Content-Length", str(len(body) - start))
+        handler.end_headers()
+        handler.wfile.write(body[start : start + 100_000] if len(asked) == 1 else body[start:])
+
+    server.routes["/f"] = serve
+    return asked
+
+
+@pytest.mark.parametrize("validator", ["ETag", "Last-Modified", ""])
+@pytest.mark.parametrize("new", [BODY[::-1], BODY[::-1] + b"more"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_two_versions_of_a_file_are_never_joined(
+    server: Any, tmp_path: Path, validator: str, new: bytes, listed: bool
+) -> None:
+    asked = versions(server, BODY, new, validator)
+    checksum = hashlib.sha256(new).hexdigest() if listed else ""
+    target = Target(tmp_path / "f", len(new), len(new) if listed else None, checksum)
+    with client() as http_client:
+        download(http_client, f"{server.url}/f", target)
+    assert target.path.read_bytes() == new
+    assert asked[1] == ('"old"' if validator else "")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"], "no part and no note stays"
+
+
+def test_a_server_that_drips_is_given_up(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes before the silence is too long."""
+    monkeypatch.setattr(downloads, "SILENCE_SECONDS", 0.2)
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(BODY)))
+        handler.end_headers()
+        for byte in BODY:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(0.02)
+
+    server.routes["/f"] = drip
+    with pytest.raises(DownloadFailed, match=r"\d+ bytes in \d+ s"):
+        get(server, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("::1", False),
+        ("1.1.1.1", True),
+        ("no-such-host.invalid", True),
+    ],
+)
+def test_which_addresses_are_public(host: str, public: bool) -> None:
+    assert downloads._is_public(host) is public
+
+
+def test_a_redirect_to_another_local_port_is_refused(server: Any, tmp_path: Path) -> None:
+    def elsewhere(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "http://127.0.0.1:9/f")
+        handler.end_headers()
+
+    server.routes["/f"] = elsewhere
+    with pytest.raises(DownloadFailed, match=r"leads to 127\.0\.0\.1, which is not on the web"):
+        get(server, tmp_path)
