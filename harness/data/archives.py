@@ -7,6 +7,7 @@ grows beyond its limits. The target appears whole or not at all.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import shutil
@@ -25,7 +26,12 @@ from typing import Any, Protocol
 CHUNK = 1 << 20
 _ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")
 _SMALL = 1 << 20  # below this many bytes no compression ratio is suspicious
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\0": lzma.open}
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+    b"\xfd7": lzma.open,
+    b"]\0": lzma.open,
+}
 _LONGEST_NAME = 255  # bytes, of a file or folder
 
 
@@ -118,6 +124,10 @@ def _damage_is_unsafe(archive: Path) -> Iterator[None]:
         struct.error,
     ) as error:
         raise UnsafeArchive(f"{archive.name} is damaged or of an unknown kind: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is an offset before the file's beginning
+            raise
+        raise UnsafeArchive(f"{archive.name} is damaged: {error}") from error
 
 
 class _Sipping:
@@ -195,7 +205,7 @@ class _Unpacking:
         with self.archive.open("rb") as raw:
             opener = _OPENERS.get(raw.read(2))
         plain = opener(self.archive, "rb") if opener else self.archive.open("rb")
-        with plain, tarfile.TarFile(fileobj=_Sipping(plain)) as source:  # type: ignore[arg-type]
+        with plain, tarfile.TarFile(fileobj=_Sipping(plain)) as source:
             for info in source:
                 if not (info.isreg() or info.isdir()) or info.issparse():
                     raise UnsafeArchive(f"{info.name!r} is neither a file nor a folder")
