@@ -53,6 +53,26 @@ def flat(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
+def by_states(flat: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+    """All variables of (B, N) with as many states, of whatever layer: each (B, states, count)."""
+    found: dict[int, list[Tensor]] = {}
+    for part, layer in zip(variables(flat, layers), layers, strict=True):
+        found.setdefault(layer.states, []).append(part.transpose(1, 2).flatten(2))
+    return [parts[0] if len(parts) == 1 else torch.cat(parts, 2) for parts in found.values()]
+
+
+def from_states(parts: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
+    """(B, N) of what :func:`by_states` gave."""
+    order = list(dict.fromkeys(layer.states for layer in layers))
+    counts = {s: [n.size // s for n in layers if n.states == s] for s in order}
+    left = {s: iter(torch.split(p, counts[s], dim=2)) for s, p in zip(order, parts, strict=True)}
+    taken = [
+        next(left[n.states]).reshape(-1, n.states, n.groups, n.height * n.width).transpose(1, 2)
+        for n in layers
+    ]
+    return flat(taken)
+
+
 def softmax(fields: Tensor, layers: Sequence[Layer]) -> Tensor:
     """Softmax over each variable's states of (B, N)."""
     return flat([part.softmax(2) for part in variables(fields, layers)])

@@ -20,7 +20,13 @@ from experiments.monotone_dbm.couplings import (
     Phi,
     RestrictedCouplings,
 )
-from experiments.monotone_dbm.layers import Layer, flat, softmax, uniform, variables
+from experiments.monotone_dbm.layers import (
+    Layer,
+    by_states,
+    from_states,
+    softmax,
+    uniform,
+)
 from experiments.monotone_dbm.prox import along, prox_and_slope
 from experiments.monotone_dbm.solvers import Found, Settings, fixed_point
 
@@ -56,16 +62,16 @@ class Field:
 
     def _step(self, q: Tensor, alpha: float) -> tuple[Tensor, list[Tensor]]:
         z = (1 - alpha) * q + alpha * self.logits(q)
-        both = [prox_and_slope(part, alpha, 2) for part in variables(z, self.layers)]
-        return self.clamped(flat([p for p, _ in both])), [w for _, w in both]
+        both = [prox_and_slope(part, alpha, 1) for part in by_states(z, self.layers)]
+        return self.clamped(from_states([p for p, _ in both], self.layers)), [w for _, w in both]
 
     def transposed(self, q: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
         """v ↦ J'v, with J the Jacobian of :meth:`proximal` at q."""
         slopes = self._step(q, alpha)[1]
 
         def apply(v: Tensor) -> Tensor:
-            parts = zip(slopes, variables(self.free * v, self.layers), strict=True)
-            u = flat([along(w, part, 2) for w, part in parts])
+            parts = zip(slopes, by_states(self.free * v, self.layers), strict=True)
+            u = from_states([along(w, part, 1) for w, part in parts], self.layers)
             return (1 - alpha) * u + alpha * self.free * self.phi.transposed(u)
 
         return apply

@@ -5,7 +5,9 @@ from torch import nn
 from experiments.monotone_dbm.couplings import MonotoneCouplings, RestrictedCouplings
 from experiments.monotone_dbm.layers import (
     Layer,
+    by_states,
     flat,
+    from_states,
     images,
     matrix_of,
     scattered,
@@ -172,6 +174,12 @@ def test_states_are_taken_apart_and_put_together_again():
     q = torch.randn(2, sum(n.size for n in LAYERS))
     assert torch.equal(flat(images(q, LAYERS)), q)
     assert torch.equal(flat(variables(q, LAYERS)), q)
+    alike = by_states(q, LAYERS)
+    assert [tuple(part.shape[1:]) for part in alike] == [(3, 64), (4, 44), (5, 1)]
+    assert torch.equal(from_states(alike, LAYERS), q)
+    torch.testing.assert_close(
+        from_states([part.softmax(1) for part in alike], LAYERS), softmax(q, LAYERS)
+    )
     for state in (uniform(LAYERS, q)[None], scattered(LAYERS, 2, torch.Generator())):
         for part in variables(state, LAYERS):
             torch.testing.assert_close(part.sum(2), torch.ones_like(part.sum(2)))
