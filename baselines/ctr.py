@@ -49,10 +49,15 @@ class FeatureEmbedding(nn.Module):
         return torch.cat([numbers[:, :, None] * self.table[: self.numeric], categories], dim=1)
 
 
-def squared_embeddings(model: nn.Module) -> Tensor:
-    """Sum of squares of every embedding table of ``model``, all rows: what λ/2 is multiplied by."""
-    tables = [m.table for m in model.modules() if isinstance(m, FeatureEmbedding)]
-    return torch.stack([table.square().sum() for table in tables]).sum()
+def penalised_squares(model: nn.Module) -> Tensor:
+    """Sum of squares of what a click model's λ/2 is multiplied by.
+
+    Every embedding table, all rows; and the bias of an :class:`FM`, of which the authors' library
+    (FuxiCTR) penalises all parameters alike. A network's weights are not penalised.
+    """
+    penalised = [m.table for m in model.modules() if isinstance(m, FeatureEmbedding)]
+    penalised += [m.bias for m in model.modules() if isinstance(m, FM)]
+    return torch.stack([parameter.square().sum() for parameter in penalised]).sum()
 
 
 class Dropout(nn.Module):

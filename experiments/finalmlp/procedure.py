@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from baselines.ctr import squared_embeddings
+from baselines.ctr import penalised_squares
 from experiments.finalmlp.data import Impressions, auc
 from harness.loading.splits import Batch, Split, Splits
 from harness.procedures.base import Outcome, Trial, exact
@@ -41,7 +41,9 @@ class ParameterCount:
 
 
 class ClickTraining(Recipe):
-    """Adam on ``mean cross-entropy + λ/2 Σ v²`` over all rows of all embedding tables.
+    """Adam on ``mean cross-entropy + λ/2 Σ v²``, over all rows of all embedding tables.
+
+    Of FM the bias is penalised as well (:func:`baselines.ctr.penalised_squares`).
 
     After each epoch the model is validated. Whenever the monitored value does not exceed its
     best by 1e-6, the learning rate falls to a tenth; after ``patience`` such epochs in a row
@@ -104,7 +106,7 @@ class ClickTraining(Recipe):
 
     def training_loss(self, model: nn.Module, batch: Batch, at: At) -> Tensor:
         fit = super().training_loss(model, batch, at)
-        return fit + 0.5 * self.embedding_l2 * squared_embeddings(model)
+        return fit + 0.5 * self.embedding_l2 * penalised_squares(model)
 
     def watch(self, model: nn.Module, data: Splits, at: At) -> Mapping[str, float]:
         assert data.val is not None

@@ -62,9 +62,19 @@ class Sizes:
     dims: dict[str, int] = field(default_factory=dict)
 
 
-def sizes(name: Name) -> Sizes:
-    """The published vocabulary sizes of a data set."""
-    return Sizes(COLUMNS[name].dims)
+def sizes(name: Name, padding: bool = True) -> Sizes:
+    """The published vocabulary sizes of a data set.
+
+    Args:
+        padding: with each categorical field's row for padding, as FinalMLP and DualMLP were run;
+            the library's earlier version, with which the leaderboard's models were, had none.
+    """
+    columns = COLUMNS[name]
+    if padding:
+        return Sizes(columns.dims)
+    numeric, n = columns.sizes[: columns.numeric], columns.numeric
+    fewer = [*numeric, *(size - 1 for size in columns.sizes[n:])]
+    return Sizes(Columns(columns.names, fewer, n).dims)
 
 
 def published(root: Path, numeric: int = 0, md5: list[str] | None = None) -> Impressions:

@@ -17,9 +17,9 @@ from baselines.ctr import (
     FieldAttention,
     MatrixCross,
     VectorCross,
+    penalised_squares,
     perceptron,
     second_order,
-    squared_embeddings,
 )
 
 # Rows of the embedding table in the published runs of the baselines (without padding rows)
@@ -169,8 +169,22 @@ def test_the_penalty_covers_every_row_of_every_table():
     net = DeepFM(rows=7, fields=2, dimension=3)
     nn.init.constant_(net.embedding.table, 2.0)
     nn.init.constant_(net.weights.table, 1.0)
-    assert squared_embeddings(net).item() == 7 * 3 * 4 + 7
+    assert penalised_squares(net).item() == 7 * 3 * 4 + 7
     assert not {id(p) for p in net.deep.parameters()} & {id(net.embedding.table)}
+
+
+def test_the_bias_of_a_factorisation_machine_is_penalised_and_those_of_networks_are_not():
+    """In the authors' library one regulariser holds for all parameters of FM."""
+    machine = FM(rows=7, dimension=3)
+    for parameter in machine.parameters():
+        nn.init.constant_(parameter, 2.0)
+    assert penalised_squares(machine).item() == 4 * sum(p.numel() for p in machine.parameters())
+    penalised_squares(machine).backward()
+    assert machine.bias.grad.item() == 4.0
+    deep = DNN(rows=7, fields=2, dimension=3)
+    nn.init.zeros_(deep.embedding.table)
+    nn.init.constant_(deep.deep[-1].bias, 2.0)
+    assert penalised_squares(deep).item() == 0.0
 
 
 def test_layers_of_a_perceptron_stand_in_the_published_order():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import bilinear
 
+from baselines.ctr import FM
 from experiments.finalmlp.model import (
     BilinearFusion,
     Context,
@@ -13,7 +14,7 @@ from experiments.finalmlp.model import (
     FinalMLP,
     PlainFusion,
 )
-from experiments.finalmlp.published import COLUMNS
+from experiments.finalmlp.published import COLUMNS, sizes
 
 
 def layout(name: str) -> dict[str, int]:
@@ -69,6 +70,19 @@ def test_parameters_are_as_many_as_published(model, data, settings, published):
     with torch.device("meta"):
         built = model(**layout(data), **settings)
     assert sum(p.numel() for p in built.parameters()) == published
+
+
+@pytest.mark.parametrize(
+    ("data", "published"),
+    [("frappe", 59280), ("movielens", 992630), ("criteo", 22949477), ("avazu", 14284590)],
+)
+def test_without_rows_for_padding_fm_has_as_many_parameters_as_on_the_leaderboard(data, published):
+    dims = sizes(data, padding=False).dims
+    with torch.device("meta"):
+        machine = FM(dims["rows"], dims["numeric"])
+    assert sum(p.numel() for p in machine.parameters()) == published
+    categorical = dims["fields"] - dims["numeric"]
+    assert sizes(data).dims["rows"] == dims["rows"] + categorical
 
 
 def test_the_bilinear_term_is_the_sum_over_heads():
