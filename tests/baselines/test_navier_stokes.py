@@ -40,9 +40,9 @@ def test_a_manufactured_steady_flow_stays_and_is_come_back_to():
     # ψ = sin x + sin 2y / 4: v = (cos 2y / 2, -cos x), by hand.
     advection = 0.5 * torch.cos(2 * y) * torch.cos(x) - 2 * torch.cos(x) * torch.cos(2 * y)
     diffused = -torch.sin(x) - 4 * torch.sin(2 * y)
-    forcing = (advection - 0.5 * diffused).expand(2, 16, 16)
+    forcing = (advection - diffused).expand(2, 16, 16)
     starts = torch.stack((w, w + 0.3 * torch.cos(x + y)))
-    found = forced_flow(forcing, 0.5, 20.0, 800, start=starts)
+    found = forced_flow(forcing, 1.0, 20.0, 800, start=starts)
     assert torch.allclose(found, w.expand_as(found), atol=1e-6)
 
 
