@@ -12,8 +12,9 @@ import torch
 from scipy.spatial import Voronoi
 from torch import Tensor, nn
 
+from experiments.nns_to_nos.extension import Extension, extended
 from experiments.nns_to_nos.layers import LocalIntegral
-from harness.procedures.base import Outcome, Trial
+from harness.procedures.base import Outcome, Trial, exact
 from harness.records import Series
 
 Quadrature = Literal["voronoi", "uniform"]
@@ -202,3 +203,56 @@ def voronoi_areas(points: Floats, margin: float = 0.25) -> Floats:
     areas = np.bincount(pairs.ravel(), np.repeat(length * apart / 4, 2), len(diagram.points))
     found: Floats = areas[: len(points)]
     return found
+
+
+class HighFrequencies:
+    """What a network with random weights, made for one grid, does on a finer one with waves that
+    its own grid cannot hold.
+
+    ``response``: how much its output changes when waves of numbers from base / 2 on are added to
+    the input; ``output_above``: the part of its output in these. Both over the output's size.
+
+    Args:
+        base, side: points along a side of the two grids.
+        extension: as in ``Crossing``.
+    """
+
+    def __init__(self, base: int = 16, side: int = 64, extension: Extension = "none") -> None:
+        self.base, self.side = base, side
+        self.extension: Extension = extension
+
+    @classmethod
+    def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
+        return {"response", "output_above"}
+
+    @torch.no_grad()
+    def run(self, trial: Trial) -> Outcome:
+        network = extended(trial.model(), self.base, self.side, self.extension, True).double()
+        noise = torch.randn(2, 1, self.side, self.side, dtype=torch.float64)
+        high = above(noise, self.base)
+        low = network(noise - high)
+        size = low.norm()
+        response, output = (network(noise) - low).norm(), above(low, self.base).norm()
+        return Outcome({"response": float(response / size), "output_above": float(output / size)})
+
+
+def above(functions: Tensor, base: int) -> Tensor:
+    """The part with a wave number of base / 2 or more along an axis."""
+    d = functions.shape[-1]
+    k = torch.fft.fftfreq(d, 1 / d).abs()
+    kept = torch.maximum(k[:, None], k) >= base / 2
+    part: Tensor = torch.fft.ifft2(torch.fft.fft2(functions) * kept).real
+    return part
+
+
+class Size:
+    """``parameters`` of the model, two for a complex one; nothing is computed."""
+
+    @classmethod
+    def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
+        return {"parameters"}
+
+    def run(self, trial: Trial) -> Outcome:
+        with torch.device("meta"):
+            weights = [p.numel() * (2 if p.is_complex() else 1) for p in trial.model().parameters()]
+        return Outcome({"parameters": exact(sum(weights))})
