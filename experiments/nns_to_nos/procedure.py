@@ -50,9 +50,10 @@ class Crossing:
     """Train on the base grid and test on all grids.
 
     ``l2``, the mean relative L2 error of the test functions, is a series over the grid's ``side``.
-    ``base_l2`` is that on the grid of training; ``rise`` and ``finest_rise`` are the error on the
-    worst grid that was not trained on, and on the finest one, over it; ``log_…`` are decimal
-    logarithms. ``val_l2`` is on the grid of training; ``parameters`` counts real numbers.
+    ``base_l2``, ``finest_l2`` and ``coarsest_l2`` are that on single grids, and ``unseen_l2`` on
+    the worst that was not trained on; ``log_rise`` is the logarithm of the last over the first,
+    ``log_finest_l2`` and ``log_coarsest_l2`` are decimal logarithms, too. ``val_l2`` is on the
+    grid of training; ``parameters`` counts real numbers.
 
     The trained network is a part that all variants share which differ by ``extension`` alone.
 
@@ -80,8 +81,9 @@ class Crossing:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        scalars = {"base_l2", "rise", "finest_rise", "val_l2", "parameters"}
-        return scalars | {"l2", "log_rise", "finest_log_l2", "training_l2"}
+        grids = {"base_l2", "unseen_l2", "finest_l2", "coarsest_l2"}
+        logarithms = {"log_rise", "log_finest_l2", "log_coarsest_l2"}
+        return grids | logarithms | {"l2", "val_l2", "training_l2", "parameters"}
 
     def run(self, trial: Trial) -> Outcome:
         data: Problem = trial.data
@@ -149,13 +151,21 @@ class Crossing:
 
 
 def summary(errors: Mapping[int, float], base: int, seen: Sequence[int]) -> dict[str, float]:
-    """What is said of the errors on all grids, by side."""
-    finest = max(errors)
-    rise = max(error for side, error in errors.items() if side not in seen) / errors[base]
+    """What is said of the errors on all grids, by side.
+
+    Raises:
+        ValueError: all of them were seen in training.
+    """
+    unseen = [error for side, error in errors.items() if side not in seen]
+    if not unseen:
+        raise ValueError(f"networks that saw grids {sorted(seen)} are to be tested on others, too")
+    finest, coarsest = errors[max(errors)], errors[min(errors)]
     return {
         "base_l2": errors[base],
-        "rise": rise,
-        "log_rise": math.log10(rise),
-        "finest_rise": errors[finest] / errors[base],
-        "finest_log_l2": math.log10(errors[finest]),
+        "unseen_l2": max(unseen),
+        "finest_l2": finest,
+        "coarsest_l2": coarsest,
+        "log_rise": math.log10(max(unseen) / errors[base]),
+        "log_finest_l2": math.log10(finest),
+        "log_coarsest_l2": math.log10(coarsest),
     }

@@ -13,7 +13,7 @@ from harness.procedures.base import Trial
 from harness.procedures.recipe import At
 from harness.seeding import seed_all
 
-SMALL = {"base": 8, "sides": (8, 16), "train": 96, "val": 8, "test": 24, "steps": 40}
+SMALL = {"base": 8, "sides": (8, 16), "train": 96, "val": 8, "test": 24, "steps": 20}
 
 
 def run(data, model, tmp_path, **settings):
@@ -72,7 +72,7 @@ def test_errors_are_those_of_the_test_functions_on_every_grid(tmp_path):
         expected.append(float(((said - y).norm(dim=(1, 2)) / y.norm(dim=(1, 2))).mean()))
     assert outcome.series["l2"].x == [8, 16]
     assert outcome.series["l2"].y == pytest.approx(expected, rel=1e-5)
-    assert outcome.metrics["rise"] == pytest.approx(expected[1] / expected[0], rel=1e-5)
+    assert outcome.metrics["unseen_l2"] == pytest.approx(expected[1], rel=1e-5)
     y = functions["val_y"]
     said = 0.5 * (functions["val_x"] - mean) / deviation
     validated = float(((said - y).norm(dim=(1, 2)) / y.norm(dim=(1, 2))).mean())
@@ -91,10 +91,12 @@ def test_the_extension_decides_what_the_network_sees(tmp_path):
 def test_what_is_worst_is_sought_among_grids_that_were_not_seen():
     errors = {16: 0.4, 32: 0.1, 64: 0.2}
     found = summary(errors, 32, (32,))
-    assert found["rise"] == pytest.approx(4) and found["finest_rise"] == pytest.approx(2)
-    assert found["log_rise"] == pytest.approx(math.log10(4))
-    assert found["finest_log_l2"] == pytest.approx(math.log10(0.2)) and found["base_l2"] == 0.1
-    assert summary(errors, 32, (16, 32))["rise"] == pytest.approx(2)
+    grids = {"base_l2": 0.1, "unseen_l2": 0.4, "finest_l2": 0.2, "coarsest_l2": 0.4}
+    logarithms = {"log_rise": 4, "log_finest_l2": 0.2, "log_coarsest_l2": 0.4}
+    assert found == pytest.approx(grids | {n: math.log10(x) for n, x in logarithms.items()})
+    assert summary(errors, 32, (16, 32))["unseen_l2"] == 0.2
+    with pytest.raises(ValueError, match="on others, too"):
+        summary(errors, 32, (16, 32, 64))
 
 
 def test_batches_are_seen_on_each_of_the_grids_in_turn():
