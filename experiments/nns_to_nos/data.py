@@ -1,7 +1,7 @@
 """Pairs of functions on nested grids: flows and Darcy problems, read or generated.
 
 Points of all grids are i / d, so that a coarser grid has every second, fourth, … point of a finer
-one. Nothing is solved until a trial asks for the functions, which all trials of a seed share.
+one. Nothing is read or solved until a trial asks for the functions.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Problem:
         periodic: whether functions live on a torus.
         functions: gives ``train_x``, ``train_y``, ``val_x``, … (n, base, base) and ``test_x``,
             ``test_y`` on the finest grid.
+        solved: whether that takes a solver; then trials of a seed share what it gave.
         dims: what a spec may refer to.
     """
 
@@ -39,6 +40,7 @@ class Problem:
     sides: Sequence[int]
     periodic: bool
     functions: Callable[[], dict[str, Tensor]]
+    solved: bool
     dims: dict[str, int] = field(default_factory=dict)
 
 
@@ -47,6 +49,7 @@ def problem(
     sides: Sequence[int],
     periodic: bool,
     pairs: Callable[[], Pairs],
+    solved: bool,
     shuffled: int | None = None,
 ) -> Problem:
     """From (input, output) of ``train``, ``val`` and ``test``, each on any finer nested grid.
@@ -66,7 +69,7 @@ def problem(
             found["train_y"] = y[torch.randperm(len(y), generator=generator)]
         return found
 
-    return Problem(base, sorted(sides), periodic, functions, {"side": base})
+    return Problem(base, sorted(sides), periodic, functions, solved, {"side": base})
 
 
 def thinned(functions: Tensor, side: int) -> Tensor:
@@ -125,7 +128,7 @@ def flows(
         w = torch.cat([forced_flow(f, 1 / 500, time, steps) for f in forcing.split(25)])
         return _divided(forcing, w, train, val, test)
 
-    return problem(base, sides, True, pairs, derive(seed, "shuffle") if shuffled else None)
+    return problem(base, sides, True, pairs, True, derive(seed, "shuffle") if shuffled else None)
 
 
 def forcings(count: int, side: int, generator: torch.Generator, deviation: float = 0.3) -> Tensor:
@@ -161,7 +164,7 @@ def darcy(
         pressure = pressure / pressure[:train].std()
         return _divided(two_phases(medium, 0.0, 1.0), pressure, train, val, test)
 
-    return problem(base, sides, False, pairs, derive(seed, "shuffle") if shuffled else None)
+    return problem(base, sides, False, pairs, True, derive(seed, "shuffle") if shuffled else None)
 
 
 def _divided(x: Tensor, y: Tensor, train: int, val: int, test: int) -> Pairs:
@@ -193,7 +196,8 @@ def small_darcy(
         end = train + val
         return {"train": (x[:train], y[:train]), "val": (x[train:end], y[train:end]), "test": test}
 
-    return problem(16, (16, 32), False, pairs, derive(seed, "shuffle") if shuffled else None)
+    deal = derive(seed, "shuffle") if shuffled else None
+    return problem(16, (16, 32), False, pairs, False, deal)
 
 
 def navier_stokes_files(
@@ -217,7 +221,7 @@ def navier_stokes_files(
         held = (x[end:train], y[end:train]) if val else (x[:1], y[:1])
         return {"train": (x[:end], y[:end]), "val": held, "test": (fine[0], fine[1])}
 
-    return problem(base, sides, True, pairs)
+    return problem(base, sides, True, pairs, False)
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,7 @@ class Crossing:
 
     def run(self, trial: Trial) -> Outcome:
         data: Problem = trial.data
-        functions = trial.part("functions", {}, lambda within: within.data.functions())
+        functions = _functions(trial)
         settings = {**trial.settings(*TRAINING), "model": trial.config.get("model")}
         taught = trial.part("network", settings, lambda t: self._taught(t, functions))
         network = trial.model()
@@ -148,6 +148,13 @@ class Crossing:
             ]
             errors[side] = float(torch.cat(found).double().mean())
         return errors
+
+
+def _functions(trial: Trial) -> dict[str, Tensor]:
+    data: Problem = trial.data
+    if data.solved:
+        return trial.part("functions", {}, lambda within: within.data.functions())
+    return {name: f.to(trial.device) for name, f in data.functions().items()}
 
 
 def summary(errors: Mapping[int, float], base: int, seen: Sequence[int]) -> dict[str, float]:
