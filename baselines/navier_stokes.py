@@ -46,7 +46,8 @@ def forced_flow(
         slope = torch.fft.ifft2(gradient * w)
         velocity = torch.fft.ifft2(-1j * gradient * inverse * w)
         advection = velocity.real * slope.real + velocity.imag * slope.imag
-        return force - torch.fft.fft2(advection) * (gradient != 0)
+        changes: Tensor = force - torch.fft.fft2(advection) * (gradient != 0)
+        return changes
 
     w = torch.zeros_like(force) if start is None else torch.fft.fft2(start.to(forcing.dtype))
     for _ in range(steps):
@@ -55,11 +56,13 @@ def forced_flow(
         third = change(half * w + 0.5 * step * second)
         last = change(half * (half * w + step * third))
         w = half * (half * (w + step / 6 * first) + step / 3 * (second + third)) + step / 6 * last
-    return torch.fft.ifft2(w).real
+    found: Tensor = torch.fft.ifft2(w).real
+    return found
 
 
 def _numbers(d: int, dtype: torch.dtype) -> Tensor:
-    return torch.fft.fftfreq(d, 1 / d, dtype=dtype)
+    k: Tensor = torch.fft.fftfreq(d, 1 / d, dtype=dtype)
+    return k
 
 
 def _operators(d: int, length: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -125,7 +125,7 @@ def flows(
     def pairs() -> Pairs:
         generator = torch.Generator().manual_seed(derive(seed, "flows"))
         forcing = forcings(train + val + test, max(sides), generator).float()
-        w = torch.cat([forced_flow(f, 1 / 500, time, steps) for f in forcing.split(25)])
+        w = torch.cat([forced_flow(f, 1 / 500, time, steps) for f in torch.split(forcing, 25)])
         return _divided(forcing, w, train, val, test)
 
     return problem(base, sides, True, pairs, True, derive(seed, "shuffle") if shuffled else None)
@@ -138,7 +138,8 @@ def forcings(count: int, side: int, generator: torch.Generator, deviation: float
     k = 2 * math.pi * torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
     variance = (k[:, None] ** 2 + k**2 + (6 * math.pi) ** 2) ** -4.0
     variance[0, 0] = 0.0
-    return deviation / variance.sum().sqrt() * field
+    forcing: Tensor = deviation / variance.sum().sqrt() * field
+    return forcing
 
 
 def darcy(
@@ -169,7 +170,7 @@ def darcy(
 
 def _divided(x: Tensor, y: Tensor, train: int, val: int, test: int) -> Pairs:
     sizes = [train, val, test]
-    pairs = zip(x.split(sizes), y.split(sizes), strict=True)
+    pairs = zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)
     return dict(zip(("train", "val", "test"), pairs, strict=True))
 
 

@@ -87,7 +87,8 @@ def _spectral(x: Tensor, side: int) -> Tensor:
     wanted[..., columns, columns] = spectrum[..., columns, columns]
     if inner:
         wanted[..., -inner:, columns] = spectrum[..., -inner:, columns]
-    return torch.fft.irfft2(wanted, s=(side, side), norm="forward")
+    found: Tensor = torch.fft.irfft2(wanted, s=(side, side), norm="forward")
+    return found
 
 
 def with_stretched_kernels(network: nn.Module, scale: float) -> nn.Module:
@@ -104,8 +105,8 @@ def with_stretched_kernels(network: nn.Module, scale: float) -> nn.Module:
     for module in found.modules():
         if isinstance(module, nn.Conv2d):
             module.weight = nn.Parameter(stretched(module.weight.detach(), scale))
-            module.kernel_size = tuple(module.weight.shape[-2:])  # type: ignore[assignment]
-            module.padding = tuple(int(p * scale) for p in module.padding)  # type: ignore[arg-type]
+            margin = int(int(module.padding[0]) * scale)
+            module.padding = (margin, margin)
     return found
 
 

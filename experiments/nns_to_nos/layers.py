@@ -39,7 +39,8 @@ def periodic_convolution(f: Tensor, kernel: Tensor) -> Tensor:
     cells = (rows * d + columns).flatten()
     whole.view(-1, d * d).index_add_(1, cells, kernel.flatten(2).flatten(0, 1))
     product = torch.einsum("oixy,bixy->boxy", torch.fft.rfft2(whole).conj(), torch.fft.rfft2(f))
-    return torch.fft.irfft2(product, s=(d, d))
+    image: Tensor = torch.fft.irfft2(product, s=(d, d))
+    return image
 
 
 class LocalIntegral(nn.Module):
@@ -71,7 +72,7 @@ class LocalIntegral(nn.Module):
 
     def forward(self, f: Tensor) -> Tensor:
         d = f.shape[-1]
-        kernel = self.weight
+        kernel: Tensor = self.weight
         if self.support == "physical":
             at = hats(kernel.shape[-1], self.base / d).to(kernel)
             kernel = torch.einsum("xa,oiab,yb->oixy", at, kernel, at)
@@ -179,7 +180,8 @@ class Attention(nn.Module):
         source = torch.cat((f, around(x).expand(len(f), -1, -1)), -1)
         scores = self.query(around(y)) @ self.key(source).mT / math.sqrt(self.query.out_features)
         # softmax of scores + log weights: the weights in numerator and denominator
-        return torch.softmax(scores + weights.log(), -1) @ self.value(source)
+        image: Tensor = torch.softmax(scores + weights.log(), -1) @ self.value(source)
+        return image
 
 
 class NeighbourhoodIntegral(nn.Module):

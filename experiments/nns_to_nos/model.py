@@ -166,7 +166,7 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 1, d, d) -> (batch, 1, d, d); d is divisible by ``patch``."""
         patches = self.embed(x)
-        position = self.position
+        position: Tensor = self.position
         if position.shape[-1] != patches.shape[-1]:
             position = F.interpolate(position, patches.shape[-2:], mode="bicubic")
         start = (self.start + self.start_position).expand(len(x), -1, -1)

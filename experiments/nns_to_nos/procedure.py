@@ -28,7 +28,8 @@ class SummedNorms(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         width = 2 * math.pi / target.shape[-1]
         norms = width * torch.linalg.vector_norm((output - target).flatten(1), dim=1)
-        return norms.sum() ** 2
+        total: Tensor = norms.sum() ** 2
+        return total
 
 
 class OnGrids(Recipe):
@@ -144,7 +145,7 @@ class Crossing:
             inputs, targets = (thinned(f, side) for f in (x, y))
             found = [
                 relative_errors(whole(a), b)
-                for a, b in zip(inputs.split(25), targets.split(25), strict=True)
+                for a, b in zip(torch.split(inputs, 25), torch.split(targets, 25), strict=True)
             ]
             errors[side] = float(torch.cat(found).double().mean())
         return errors

@@ -80,7 +80,7 @@ class Refinement:
 
     @torch.no_grad()
     def run(self, trial: Trial) -> Outcome:
-        layer = trial.model().double()
+        layer: Any = trial.model().double()
         waves = Waves(2, 1, self.highest, torch.Generator().manual_seed(trial.seed))
         points = grid_points(self.sides[0])
         limits = {"error": waves.through(layer.symbol(waves.k), points)}
@@ -96,7 +96,8 @@ class Refinement:
 
     def _output(self, layer: nn.Module, waves: Waves, side: int) -> Tensor:
         """At the points of the coarsest grid: (count, out, points)."""
-        f = waves.at(grid_points(side)).unflatten(-1, (side, side))
+        values = waves.at(grid_points(side))
+        f = values.reshape(*values.shape[:2], side, side)
         every = side // self.sides[0]
         image: Tensor = layer(f)[..., ::every, ::every]
         return image.flatten(2)
@@ -195,14 +196,14 @@ def voronoi_areas(points: Floats, margin: float = 0.25) -> Floats:
     diagram = Voronoi(np.concatenate(copies))
     # Every ridge between two points belongs to a triangle with its apex in each of them.
     pairs = diagram.ridge_points
-    ends = np.array(diagram.ridge_vertices)
-    finite = (ends >= 0).all(1)
-    pairs, ends = pairs[finite], diagram.vertices[ends[finite]]
+    places = np.array(diagram.ridge_vertices)
+    finite = (places >= 0).all(1)
+    pairs, ends = pairs[finite], np.asarray(diagram.vertices)[places[finite]]
     length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     apart = np.linalg.norm(np.subtract(*diagram.points[pairs.T]), axis=1)
-    areas = np.bincount(pairs.ravel(), np.repeat(length * apart / 4, 2), len(diagram.points))
-    found: Floats = areas[: len(points)]
-    return found
+    triangles = np.repeat(length * apart / 4, 2)
+    areas = np.bincount(pairs.ravel(), triangles, len(diagram.points)).astype(np.float64)
+    return areas[: len(points)]
 
 
 class HighFrequencies:
