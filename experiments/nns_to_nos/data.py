@@ -108,24 +108,25 @@ def flows(
     train: int = 400,
     val: int = 100,
     test: int = 100,
+    viscosity: float = 0.05,
     time: float = 2.0,
     steps: int = 64,
     shuffled: bool = False,
 ) -> Problem:
-    """Forcing -> vorticity of a fluid that was at rest on the torus, viscosity 1/500.
+    """Forcing -> vorticity of a fluid that was at rest on the torus.
 
-    The forcing is a Gaussian field with covariance proportional to (-Δ + 9)^-4 and a deviation
+    The forcing is a Gaussian field with covariance proportional to (-Δ + 9)^-2.5 and a deviation
     of 0.3; solved on the finest grid.
 
     Args:
         time: at which the vorticity is wanted.
-        steps: until then; of 64 points along a side fewer than 16 a unit of time are unstable.
+        steps: until then.
     """
 
     def pairs() -> Pairs:
         generator = torch.Generator().manual_seed(derive(seed, "flows"))
         forcing = forcings(train + val + test, max(sides), generator).float()
-        w = torch.cat([forced_flow(f, 1 / 500, time, steps) for f in torch.split(forcing, 25)])
+        w = torch.cat([forced_flow(f, viscosity, time, steps) for f in torch.split(forcing, 25)])
         return _divided(forcing, w, train, val, test)
 
     return problem(base, sides, True, pairs, True, derive(seed, "shuffle") if shuffled else None)
@@ -134,9 +135,9 @@ def flows(
 def forcings(count: int, side: int, generator: torch.Generator, deviation: float = 0.3) -> Tensor:
     """Draws from the forcing's law, (count, side, side), with this deviation on every grid."""
     # gaussian_field has the unit torus; there the inverse length 3 is 2π times as large.
-    field = gaussian_field(count, side, 4.0, 6 * math.pi, generator, periodic=True)
+    field = gaussian_field(count, side, 2.5, 6 * math.pi, generator, periodic=True)
     k = 2 * math.pi * torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
-    variance = (k[:, None] ** 2 + k**2 + (6 * math.pi) ** 2) ** -4.0
+    variance = (k[:, None] ** 2 + k**2 + (6 * math.pi) ** 2) ** -2.5
     variance[0, 0] = 0.0
     forcing: Tensor = deviation / variance.sum().sqrt() * field
     return forcing
