@@ -57,7 +57,7 @@ def test_training_beats_the_mean_function_and_on_shuffled_functions_it_does_not(
         for i, data in enumerate((plain, shuffled))
     ]
     limit = chance(plain.functions())
-    assert found[0] < 0.8 * limit and found[1] > 0.95 * limit
+    assert found[0] < 0.8 * limit and found[1] > 0.9 * limit
 
 
 def test_errors_are_those_of_the_test_functions_on_every_grid(tmp_path):
