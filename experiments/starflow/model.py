@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def rotations(rows: int, columns: int, size: int) -> Tensor:
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Turn neighbouring pairs of (B, N, heads, size) by (N, size / 2) angles."""
     turns = torch.polar(torch.ones_like(angles), angles)[:, None]
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2)
 
 
@@ -277,9 +277,6 @@ def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
     return (label[:, None] == torch.arange(classes, device=label.device)).to(like.dtype)
 
 
-KINDS: dict[str, type[Block]] = {"tarflow": TARFlowBlock, "starflow": STARFlowBlock}
-
-
 class Flow(nn.Module):
     """A stack of blocks from data to noise, z = block_T(… block_1(x)) ~ N(0, 1).
 
@@ -299,6 +296,8 @@ class Flow(nn.Module):
         alternate: whether blocks read in turns from either end; else all from the first token.
     """
 
+    kinds: ClassVar[dict[str, type[Block]]] = {"tarflow": TARFlowBlock, "starflow": STARFlowBlock}
+
     def __init__(
         self,
         rows: int,
@@ -316,7 +315,7 @@ class Flow(nn.Module):
         self.shape, self.classes = (rows * columns, features), 0 if told == "none" else classes
         last = len(layers) - 1
         self.blocks = nn.ModuleList(
-            KINDS[kind](
+            self.kinds[kind](
                 (rows, columns),
                 features,
                 width,
@@ -348,5 +347,6 @@ class Flow(nn.Module):
     ) -> Tensor:
         """The inverse of :meth:`encode`; of noise, a sample, guided by ``weight`` (not 0)."""
         for block in reversed(self.blocks):
+            assert isinstance(block, Block)
             z = block.decode(z, label, weight, rule)
         return z
