@@ -105,12 +105,12 @@ class Guidance(FlowFit):
         return set()
 
     def run(self, trial: Trial) -> Outcome:
-        names = ("optimizer", "schedule", "schedule_every", "steps", "batch_size", "noise", "drop")
-        training = {"model": trial.config.get("model"), **trial.settings(*names, "clip_norm")}
+        names = ("optimizer", "schedule", "schedule_every", "steps", "batch_size", "clip_norm")
+        told = {"model": trial.config.get("model"), "noise": self.noise, "drop": self.drop}
         flow, judge = trial.model().to(trial.device), _judge(trial.data).to(trial.device)
         assert isinstance(flow, Flow)
-        flow.load_state_dict(trial.part("flow", training, self._flow))
-        settings = trial.settings("judge_steps", "noise")
+        flow.load_state_dict(trial.part("flow", told | trial.settings(*names), self._flow))
+        settings = {"noise": self.noise, "judge_steps": self.judge_steps}
         judge.load_state_dict(trial.part("judge", settings, self._trained_judge))
         return self._sweep(flow.eval(), judge.eval(), trial)
 
