@@ -118,6 +118,22 @@ def _dealt_out(label: Tensor) -> Tensor:
     return label[order]
 
 
+@functools.lru_cache(maxsize=1)
+def digits(patch: int = 2, noise: Noise = 0.1) -> FlowSplits:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels, 17 grey levels in [-1, 1], in patches: of every
+    five images in turn one is for testing, and of every twenty one for validation."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    x = patches(torch.from_numpy(found.images)[:, None].float() / 8 - 1, patch)
+    label, place = torch.from_numpy(found.target).long(), torch.arange(len(x)) % 20
+    held_out = {"test": place % 5 == 0, "val": place == 1}
+    where = {"train": ~(held_out["test"] | held_out["val"]), **held_out}
+    parts = {name: (x[chosen], label[chosen]) for name, chosen in where.items()}
+    side = 8 // patch
+    return finished(parts, noise, rows=side, columns=side, features=patch * patch, classes=10)
+
+
 # Chains: a hidden sign for each patch.
 
 COLOURS = torch.tensor(
@@ -163,7 +179,7 @@ def chain_log_density(x: Tensor, label: Tensor, noise: float) -> Tensor:
     colour = COLOURS.to(x)[label][:, None]
     squares = torch.stack([(x - s * colour).square().sum(-1) for s in (1, -1)], -1)
     emission = -0.5 * squares / variance - 2 * math.log(2 * math.pi * variance)
-    stay = torch.tensor(STAY).to(x)[label]
+    stay = torch.tensor(STAY, dtype=x.dtype, device=x.device)[label]
     both = torch.stack([stay, 1 - stay, 1 - stay, stay], -1).view(-1, 2, 2).log()
     state = math.log(0.5) + emission[:, 0]
     for n in range(1, x.shape[1]):

@@ -13,7 +13,7 @@ from experiments.starflow.data import FlowSplits, Noise, noisy
 from experiments.starflow.guidance import Rule
 from experiments.starflow.model import Flow
 from experiments.starflow.procedure import FlowFit
-from harness.loading.splits import Batch, Splits, Tensors
+from harness.loading.splits import Batch, Split, Splits, Tensors
 from harness.procedures.base import Outcome, Progress, Trial
 from harness.procedures.recipe import At, Recipe
 from harness.procedures.training import train
@@ -70,14 +70,15 @@ class Guidance(FlowFit):
     ``feature_distance``: squared Fréchet distance between ``samples`` samples, with the classes of
     as many test images, and all noisy test images, in features of a classifier of our own; it can
     be compared with nothing else. ``log_spread``: log10 of its largest over its least value over
-    the weights; ``best_distance``, the least one; ``label_share``: samples that the classifier
-    takes for the class that was asked for.
+    the weights; ``guided_over_plain``: its value at the weight that is best on validation images
+    over that without guidance; ``label_share``: samples that the classifier takes for the class
+    that was asked for.
     ``judge_accuracy``: of the classifier on test images. Flow and classifier are the same for
     all rules and weights, and so is the noise that samples are made of.
 
     Args:
         rule: of guidance.
-        weights: w, in rising order.
+        weights: w, in rising order; 0 is among them.
         samples: for each weight.
         judge_steps: training steps of the classifier.
         fit: training of the flow.
@@ -98,7 +99,7 @@ class Guidance(FlowFit):
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
         series = {"feature_distance", "label_share"}
-        return series | {"log_spread", "best_distance", "judge_accuracy"}
+        return series | {"log_spread", "guided_over_plain", "judge_accuracy"}
 
     @classmethod
     def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -129,23 +130,26 @@ class Guidance(FlowFit):
 
     @torch.no_grad()
     def _sweep(self, flow: Flow, judge: Judge, trial: Trial) -> Outcome:
-        split = trial.data.test
-        test = {k: v.to(trial.device) for k, v in split[torch.arange(len(split))].items()}
+        val, test = (_whole(split, trial.device) for split in (trial.data.val, trial.data.test))
         label = test["label"][: self.samples]
         generator = torch.Generator().manual_seed(derive(trial.seed, "samples"))
         z = torch.randn(len(label), *flow.shape, generator=generator).to(trial.device)
-        truth = judge.features(test["x"])
-        distances, shares = [], []
+        truths = [judge.features(split["x"]) for split in (val, test)]
+        chosen: list[float] = []
+        distances: list[float] = []
+        shares: list[float] = []
         for done, weight in enumerate(self.weights):
             trial.report(Progress(done, len(self.weights)))
             x = flow.decode(z, label, weight, self.rule)
-            distances.append(frechet(judge.features(x), truth))
+            for kept, truth in zip((chosen, distances), truths, strict=True):
+                kept.append(frechet(judge.features(x), truth))
             shares.append(float((judge(x).argmax(1) == label).double().mean()))
         accuracy = float((judge(test["x"]).argmax(1) == test["label"]).double().mean())
+        best = distances[chosen.index(min(chosen))]
         return Outcome(
             {
                 "log_spread": math.log10(max(distances) / min(distances)),
-                "best_distance": min(distances),
+                "guided_over_plain": best / distances[self.weights.index(0.0)],
                 "judge_accuracy": accuracy,
             },
             {
@@ -153,6 +157,11 @@ class Guidance(FlowFit):
                 for name, y in (("feature_distance", distances), ("label_share", shares))
             },
         )
+
+
+def _whole(split: Split | None, device: torch.device) -> Batch:
+    assert split is not None
+    return {k: v.to(device) for k, v in split[torch.arange(len(split))].items()}
 
 
 def _judge(data: FlowSplits) -> Judge:

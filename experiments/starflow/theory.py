@@ -58,8 +58,8 @@ class Identities:
             def encoded(one: Tensor, i: int = i) -> Tensor:
                 return flow.encode(one[None], label[i : i + 1])[0].flatten()
 
-            jacobian = torch.func.jacrev(encoded)(x[i]).flatten(1)
-            gaps.append((torch.linalg.slogdet(jacobian)[1] - logdet[i]).abs())
+            jacobian = torch.autograd.functional.jacobian(encoded, x[i])  # type: ignore[no-untyped-call]
+            gaps.append((torch.linalg.slogdet(jacobian.flatten(1))[1] - logdet[i]).abs())
         return Outcome({"inverse_error": float(inverse), "logdet_error": float(max(gaps))})
 
 
@@ -91,7 +91,9 @@ class GuidedGaussians:
             mean, scale = guided(told, free, weight, self.rule)
             scales.append((scale / told[1]).min())
             wanted = (1 + weight) * _score(x, *told) - weight * _score(x, *free)
-            found = (mean - x) / scale**2  # a Gaussian's also where the scale has turned negative
+            found = (
+                mean - x.detach()
+            ) / scale**2  # a Gaussian's also where the scale has turned negative
             gap = (found - wanted).abs() / wanted.abs().clamp(min=1)
             errors.append(gap[told[1] <= free[1]].max())
         return Outcome({"score_error": float(max(errors)), "least_scale": float(min(scales))})
