@@ -70,11 +70,11 @@ class Guidance(FlowFit):
     ``feature_distance``: squared Fréchet distance between ``samples`` samples, with the classes of
     as many test images, and all noisy test images, in features of a classifier of our own; it can
     be compared with nothing else. ``log_spread``: log10 of its largest over its least value over
-    the weights; ``guided_over_plain``: its value at the weight that is best on validation images
-    over that without guidance; ``label_share``: samples that the classifier takes for the class
-    that was asked for.
-    ``judge_accuracy``: of the classifier on test images. Flow and classifier are the same for
-    all rules and weights, and so is the noise that samples are made of.
+    the weights; ``plain_distance`` and ``chosen_distance``: its values without guidance, and at the
+    weight that is best on validation images; ``label_share``: samples that the classifier
+    takes for the class that was asked for. ``judge_accuracy``: of the classifier on test images.
+    Flow and classifier are the same for all rules and weights, and so is the noise that samples
+    are made of.
 
     Args:
         rule: of guidance.
@@ -99,7 +99,8 @@ class Guidance(FlowFit):
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
         series = {"feature_distance", "label_share"}
-        return series | {"log_spread", "guided_over_plain", "judge_accuracy"}
+        own = {"log_spread", "plain_distance", "chosen_distance", "judge_accuracy"}
+        return series | own
 
     @classmethod
     def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -149,7 +150,8 @@ class Guidance(FlowFit):
         return Outcome(
             {
                 "log_spread": math.log10(max(distances) / min(distances)),
-                "guided_over_plain": best / distances[self.weights.index(0.0)],
+                "plain_distance": distances[self.weights.index(0.0)],
+                "chosen_distance": best,
                 "judge_accuracy": accuracy,
             },
             {

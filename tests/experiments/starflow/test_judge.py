@@ -55,7 +55,8 @@ def guidance(rule="product"):
 def run(tmp_path, model, rule="product"):
     seed_all(0)
     data = chains(256, 400, 200)
-    outcome = guidance(rule).run(Trial(0, data, lambda: model(data), torch.device("cpu"), tmp_path))
+    made = model(data)
+    outcome = guidance(rule).run(Trial(0, data, lambda: made, torch.device("cpu"), tmp_path))
     assert set(outcome.metrics) | set(outcome.series) == Guidance.produces({})
     return outcome
 
@@ -75,9 +76,21 @@ def test_a_sweep_judges_every_weight_by_the_rule(tmp_path):
     assert shares.y[2] < shares.y[1]
     spread = np.log10(distances.y[2] / distances.y[1])
     assert helped.metrics["log_spread"] == pytest.approx(spread)
-    gain = distances.y[1] / distances.y[0]
-    assert helped.metrics["guided_over_plain"] == pytest.approx(gain)
-    assert hurt.metrics["guided_over_plain"] == 1
+    chosen, plain = (helped.metrics[f"{name}_distance"] for name in ("chosen", "plain"))
+    assert [plain, chosen] == distances.y[:2]
+    assert hurt.metrics["chosen_distance"] == hurt.metrics["plain_distance"]
+
+
+def test_the_weight_is_chosen_on_validation_images(tmp_path):
+    """Validation images look like samples without guidance, test images like those at 1."""
+
+    def moved(data):
+        data.val.columns["x"] = told(data).decode(data.test.columns["x"], weight=0.0)
+        return told(data)
+
+    found = run(tmp_path, moved)
+    assert found.metrics["chosen_distance"] == found.metrics["plain_distance"]
+    assert found.metrics["chosen_distance"] > min(found.series["feature_distance"].y)
 
 
 def test_rules_share_flow_noise_and_judge(tmp_path):
