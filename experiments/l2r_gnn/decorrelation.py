@@ -53,6 +53,19 @@ def covariances(u: Tensor, v: Tensor, weights: Tensor) -> Tensor:
     return matrix.square().view(d, a, d, -1).sum((1, 3))
 
 
+def weighted_covariances(u: Tensor, v: Tensor, weights: Tensor) -> Tensor:
+    """Squared norms (d, d) of covariances under the weights: p = w / Σw, Σ p uᵀv - (Σ p u)ᵀ(Σ p v).
+
+    These vanish where the reweighted coordinates are independent. Those of the paper's equation,
+    which weighs before it centres, do so only if the weights do not vary or functions have mean 0.
+    """
+    d, a = u.shape[1:]
+    p = (weights / weights.sum())[:, None]
+    left, right = u.flatten(1), v.flatten(1)
+    matrix = (p * left).T @ right - (p * left).sum(0)[:, None] * (p * right).sum(0)
+    return matrix.square().view(d, a, d, -1).sum((1, 3))
+
+
 def across(clusters: Tensor) -> Tensor:
     """I (d, d): 1 for i < j in different ``clusters`` (d,), else 0."""
     different = clusters[:, None] != clusters

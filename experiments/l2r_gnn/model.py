@@ -56,9 +56,7 @@ class GraphNetwork(nn.Module):
         count = 1 if convolution == "sgc" else layers
         widths = [features, *[hidden] * count]
         self.convolution, self.pooling, self.outputs = convolution, pooling, outputs
-        self.layers = nn.ModuleList(
-            _layer(convolution, i, o, layers) for i, o in pairwise(widths)
-        )
+        self.layers = nn.ModuleList(_layer(convolution, i, o, layers) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(count))
         selection = {"topk": TopKPooling, "sag": SAGPooling}
         self.selections = nn.ModuleList(

@@ -20,9 +20,11 @@ from experiments.l2r_gnn.decorrelation import (
     fourier,
     stable_clusters,
     standardised,
+    weighted_covariances,
 )
 from experiments.l2r_gnn.model import shaped
 
+Covariance = Literal["equation", "weighted"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -78,6 +80,7 @@ class GraphWeights(nn.Module):
         grouping: ``stable`` clusters, or as large ones of coordinates drawn at ``random``.
         functions: n_f, random Fourier functions on each side; 0 stands for the coordinates
             themselves (linear decorrelation).
+        covariance: that of the paper's ``equation``, or the covariance of the ``weighted`` sample.
         momenta: γ_r of each of the k groups in the memory.
         decorrelation: whether L_dec counts.
         bilevel: how much L_val counts.
@@ -102,6 +105,7 @@ class GraphWeights(nn.Module):
         clusters: int = 4,
         grouping: Literal["stable", "random"] = "stable",
         functions: int = 5,
+        covariance: Covariance = "equation",
         momenta: tuple[float, ...] = (0.9,),
         decorrelation: bool = True,
         bilevel: float = 1.0,
@@ -113,6 +117,7 @@ class GraphWeights(nn.Module):
     ) -> None:
         super().__init__()
         self.count, self.grouping, self.functions = clusters, grouping, functions
+        self.covariance = covariance
         self.momenta, self.decorrelation, self.bilevel = tuple(momenta), decorrelation, bilevel
         self.penalty, self.steps, self.rate = penalty, steps, rate
         self.begin, self.refresh = begin, refresh
@@ -191,9 +196,10 @@ class GraphWeights(nn.Module):
         past = self.remembered[: self.filled].flatten()
         u, v = self._features(rows, generator), self._features(rows, generator)
         pairs = across(self.clusters)
+        measure = covariances if self.covariance == "equation" else weighted_covariances
 
         def dependence(weights: Tensor) -> Tensor:
-            return (pairs * covariances(u, v, torch.cat([weights, past]))).sum()
+            return (pairs * measure(u, v, torch.cat([weights, past]))).sum()
 
         return dependence
 
