@@ -60,11 +60,11 @@ def biased(generator: torch.Generator, shares: Tensor, rows: int) -> tuple[Tenso
 class Decorrelated:
     """Weights for 2,000 drawn representations, and what comes of them.
 
-    Reported: ``ess``; ``objective_left``, ‖Σ̂‖² between S and V by fresh functions after
-    weighting, as a share of that before; ``dependence_left``, the same of covariances under the
-    weights, which are those of the reweighted sample; ``shift_error``, the squared error of weighted least
-    squares where the correlation has turned round; ``cluster_purity``, the share of coordinates
-    that are with the larger part of their own kind.
+    Reported: ``ess``; ``weight_spread``; ``objective_left``, ‖Σ̂‖² between S and V by fresh
+    functions after weighting, as a share of that before; ``dependence_left``, the same of
+    covariances under the weights, which are those of the reweighted sample; ``shift_error``, the
+    squared error of weighted least squares where the correlation has turned round;
+    ``cluster_purity``, the share of coordinates that are with the larger part of their own kind.
 
     Args:
         grouping: which pairs are decorrelated: across ``stable`` clusters, ``all``, or across
