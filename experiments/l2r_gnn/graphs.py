@@ -92,6 +92,11 @@ def degrees(pairs: Tensor, nodes: int, most: int) -> Tensor:
     return torch.nn.functional.one_hot(counted, most + 1).float()
 
 
+def shaped(output: Tensor) -> Tensor:
+    """Outputs (B, C) as losses want them: (B,) where C is 1."""
+    return output[:, 0] if output.shape[1] == 1 else output
+
+
 def _starts(sizes: Tensor) -> Tensor:
     return sizes.cumsum(0) - sizes
 

@@ -20,6 +20,8 @@ from torch_geometric.nn import (
     TopKPooling,
 )
 
+from experiments.l2r_gnn.graphs import shaped
+
 Convolution = Literal["gin", "gcn", "sgc", "pna"]
 
 
@@ -91,11 +93,6 @@ class GraphNetwork(nn.Module):
         if self.pooling == "sum":
             return total
         return total / torch.bincount(graph, minlength=graphs)[:, None]
-
-
-def shaped(output: Tensor) -> Tensor:
-    """Outputs (B, C) as losses want them: (B,) where C is 1."""
-    return output[:, 0] if output.shape[1] == 1 else output
 
 
 def _layer(convolution: Convolution, inputs: int, outputs: int, hops: int) -> nn.Module:

@@ -22,7 +22,7 @@ from experiments.l2r_gnn.decorrelation import (
     standardised,
     weighted_covariances,
 )
-from experiments.l2r_gnn.model import shaped
+from experiments.l2r_gnn.graphs import shaped
 
 Covariance = Literal["equation", "weighted"]
 Loss = Callable[[Tensor, Tensor], Tensor]
