@@ -73,9 +73,9 @@ def read_tu(folder: Path, name: str, most: int = 30) -> Graphs:
         return torch.from_numpy(np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=1))
 
     pairs, owner = column("A") - 1, column("graph_indicator") - 1
-    _, y = column("graph_labels").unique(return_inverse=True)
+    _, y = torch.unique(column("graph_labels"), return_inverse=True)
     if (folder / f"{name}_node_labels.txt").exists():
-        _, kinds = column("node_labels").unique(return_inverse=True)
+        _, kinds = torch.unique(column("node_labels"), return_inverse=True)
         x = one_hot(kinds).float()
     else:
         x = degrees(pairs, len(owner), most)

@@ -60,9 +60,9 @@ class GraphNetwork(nn.Module):
         self.convolution, self.pooling, self.outputs = convolution, pooling, outputs
         self.layers = nn.ModuleList(_layer(convolution, i, o, layers) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(count))
-        selection = {"topk": TopKPooling, "sag": SAGPooling}
+        selection = SAGPooling if keep == "sag" else TopKPooling
         self.selections = nn.ModuleList(
-            selection[keep](hidden, ratio=ratio) for _ in range(count if keep else 0)
+            selection(hidden, ratio=ratio) for _ in range(count if keep else 0)
         )
         self.jump = nn.Linear(count * hidden, hidden) if jump else None
         self.head = nn.Linear(hidden, outputs)
@@ -98,14 +98,20 @@ class GraphNetwork(nn.Module):
 def _layer(convolution: Convolution, inputs: int, outputs: int, hops: int) -> nn.Module:
     if convolution == "gin":
         hidden = nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()
-        return GINConv(nn.Sequential(*hidden, nn.Linear(outputs, outputs)), train_eps=True)
-    if convolution == "pna":
+        layer: nn.Module = GINConv(
+            nn.Sequential(*hidden, nn.Linear(outputs, outputs)), train_eps=True
+        )
+    elif convolution == "pna":
         # The histogram only sets the degree whose scale is 1: graphs here have about 2 or 3.
-        return PNAConv(
+        layer = PNAConv(
             inputs,
             outputs,
             aggregators=["mean", "min", "max", "std"],
             scalers=["identity", "amplification", "attenuation"],
             deg=torch.tensor([0, 1, 1, 1, 1]),
         )
-    return GCNConv(inputs, outputs) if convolution == "gcn" else SGConv(inputs, outputs, K=hops)
+    elif convolution == "gcn":
+        layer = GCNConv(inputs, outputs)
+    else:
+        layer = SGConv(inputs, outputs, K=hops)
+    return layer

@@ -17,23 +17,16 @@ _TOKEN = re.compile(r"(\[nH\]|Cl|Br|[CNOFPSIcnos])|([-=#/\\])|(\d)|([()])")
 _ORDER = {"-": 0, "/": 0, "\\": 0, "=": 1, "#": 2}
 
 
-def parsed(smiles: str) -> tuple[list[int], list[tuple[int, int, int]]]:
+Bond = tuple[int, int, int]
+
+
+def parsed(smiles: str) -> tuple[list[int], list[Bond]]:
     """Atoms, by their places in ``ATOMS``, and bonds (one end, other end, kind in ``BONDS``).
 
     Raises:
         ValueError: for a token of another grammar, or rings and branches that are not closed.
     """
-    atoms: list[int] = []
-    bonds: list[tuple[int, int, int]] = []
-    branches: list[int] = []
-    rings: dict[str, tuple[int, int | None]] = {}
-    last, order, place = -1, None, 0
-
-    def bond(one: int, other: int, kind: int | None) -> None:
-        aromatic = ATOMS[atoms[one]].strip("[")[0].islower()
-        aromatic &= ATOMS[atoms[other]].strip("[")[0].islower()
-        bonds.append((one, other, (3 if aromatic else 0) if kind is None else kind))
-
+    reader, place = _Reader(), 0
     while place < len(smiles):
         found = _TOKEN.match(smiles, place)
         if found is None:
@@ -41,27 +34,53 @@ def parsed(smiles: str) -> tuple[list[int], list[tuple[int, int, int]]]:
         atom, sign, ring, bracket = found.groups()
         place = found.end()
         if atom:
-            atoms.append(ATOMS.index(atom))
-            if last >= 0:
-                bond(last, len(atoms) - 1, order)
-            last, order = len(atoms) - 1, None
+            reader.atom(ATOMS.index(atom))
         elif sign:
-            order = _ORDER[sign]
-        elif ring and ring in rings:
-            start, kind = rings.pop(ring)
-            bond(start, last, order if kind is None else kind)
-            order = None
+            reader.order = _ORDER[sign]
         elif ring:
-            rings[ring], order = (last, order), None
+            reader.ring(ring)
         elif bracket == "(":
-            branches.append(last)
+            reader.branches.append(reader.last)
+        elif reader.branches:
+            reader.last = reader.branches.pop()
         else:
-            if not branches:
-                raise ValueError(f"{smiles!r} closes a branch that it has not begun")
-            last = branches.pop()
-    if rings or branches:
+            raise ValueError(f"{smiles!r} closes a branch that it has not begun")
+    if reader.rings or reader.branches:
         raise ValueError(f"{smiles!r} leaves a ring or a branch open")
-    return atoms, bonds
+    return reader.atoms, reader.bonds
+
+
+class _Reader:
+    """Atoms and bonds so far; the next atom is bound to the ``last`` one."""
+
+    def __init__(self) -> None:
+        self.atoms: list[int] = []
+        self.bonds: list[Bond] = []
+        self.branches: list[int] = []
+        self.rings: dict[str, tuple[int, int | None]] = {}
+        self.last = -1
+        self.order: int | None = None
+
+    def atom(self, kind: int) -> None:
+        self.atoms.append(kind)
+        if self.last >= 0:
+            self._bond(self.last, len(self.atoms) - 1, self.order)
+        self.last, self.order = len(self.atoms) - 1, None
+
+    def ring(self, digit: str) -> None:
+        """Open a ring at the last atom, or close the one of that digit."""
+        if digit in self.rings:
+            start, order = self.rings.pop(digit)
+            self._bond(start, self.last, self.order if order is None else order)
+        else:
+            self.rings[digit] = self.last, self.order
+        self.order = None
+
+    def _bond(self, one: int, other: int, order: int | None) -> None:
+        if order is None:
+            ends = (ATOMS[self.atoms[end]].strip("[]")[0] for end in (one, other))
+            order = BONDS["aromatic" if all(end.islower() for end in ends) else "single"]
+        self.bonds.append((one, other, order))
 
 
 def scaffolds(atoms: np.ndarray, owner: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -122,4 +141,5 @@ def _mixed(value: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+        mixed: np.ndarray = value ^ (value >> np.uint64(31))
+    return mixed

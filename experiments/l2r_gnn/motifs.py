@@ -59,28 +59,18 @@ def motifs(
         regression: predict 2 · label + 0.1 · nodes + noise instead of the label.
         shuffled: training and validation labels are permuted (canary).
     """
-    wide = tuple(test_size or size)
-    wanted = {
-        "train": (train, bias, size),
-        "val": (val, bias, size),
-        "test": (test, 0.5, wide),
-        "alike": (test, bias, wide),
-        "reversed": (test, 1 - bias, wide),
-    }
-    made, rare = {}, {}
-    for name, (count, share, nodes) in wanted.items():
+    shares = {"train": bias, "val": bias, "test": 0.5, "alike": bias, "reversed": 1 - bias}
+    counts, made, rare = {"train": train, "val": val}, {}, torch.zeros(0, dtype=torch.bool)
+    for name, share in shares.items():
         g = np.random.default_rng(derive(seed, "motifs", name))
-        made[name], rare[name] = _drawn(g, count, share, tuple(nodes), extra, features, regression)
-        if shuffled and name in ("train", "val"):
-            made[name] = made[name].labelled(made[name].y[torch.from_numpy(g.permutation(count))])
-    return MotifSplits(
-        train=made["train"],
-        val=made["val"],
-        test=made["test"],
-        tests={name: made[name] for name in ("alike", "reversed")},
-        dims={"features": features, "outputs": 1 if regression else 2},
-        rare=rare["train"],
-    )
+        count, nodes = counts.get(name, test), size if name in counts else test_size or size
+        graphs, odd = _drawn(g, count, share, nodes, extra, features, regression)
+        if shuffled and name in counts:
+            graphs = graphs.labelled(graphs.y[torch.from_numpy(g.permutation(count))])
+        made[name], rare = graphs, odd if name == "train" else rare
+    tests = {name: made[name] for name in ("alike", "reversed")}
+    dims = {"features": features, "outputs": 1 if regression else 2}
+    return MotifSplits(made["train"], made["test"], made["val"], dims, tests, rare)
 
 
 def _drawn(
@@ -154,4 +144,6 @@ def _numbered(ends: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     starts = np.cumsum(nodes) - nodes
     there = (ends < nodes[:, None, None]).all(2) & (ends[:, :, 0] != ends[:, :, 1])
     pairs = (ends + starts[:, None, None])[there]
-    return np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+    total = int(nodes.sum())
+    keys = np.unique(np.concatenate([pairs, pairs[:, ::-1]]) @ [total, 1])
+    return np.stack(np.divmod(keys, total), 1)

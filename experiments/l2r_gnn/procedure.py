@@ -64,7 +64,7 @@ class GraphFit(Fit):
 
     def _loss_on(self, model: nn.Module, split: Split, trial: Trial) -> float:
         losses = []
-        for indices in torch.arange(len(split)).split(self.eval_batch_size):
+        for indices in torch.split(torch.arange(len(split)), self.eval_batch_size):
             batch = _on(split[indices], trial.device)
             losses.append(self._losses(self.predict(model, batch), batch["y"]))
         return float(torch.cat(losses).mean())
@@ -108,7 +108,9 @@ class Reweighted(GraphFit):
         return super().sometimes(init_args) | {"rare_weight"}
 
     def run(self, trial: Trial) -> Outcome:
-        width = trial.model().head.in_features
+        network = trial.model()
+        assert isinstance(network, GraphNetwork)
+        width = network.head.in_features
         made = self.weighting(len(trial.data.train), width, self.batch_size)
         self.learner, self._trial = made.to(trial.device), trial
         return super().run(trial)
@@ -126,7 +128,8 @@ class Reweighted(GraphFit):
         if self.permuted:
             order = torch.randperm(len(z), generator=at.generator, device=z.device)
             weights = weights[order]
-        return (weights * self._losses(model.classify(z), batch["y"])).mean()
+        loss: Tensor = (weights * self._losses(model.classify(z), batch["y"])).mean()
+        return loss
 
     @torch.no_grad()
     def _held_out(self, model: GraphNetwork, at: At) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from experiments.l2r_gnn.decorrelation import (
 )
 from experiments.l2r_gnn.weights import Covariance, GraphWeights
 from harness.procedures.base import Outcome, Trial, exact
-from harness.records import Series
+from harness.records import Measured, Series
 from harness.seeding import derive
 
 Grouping = Literal["stable", "all", "random"]
@@ -241,7 +241,7 @@ class Cost:
         series = {
             k: Series(over="N", x=[float(n) for n in self.sizes], y=v) for k, v in found.items()
         }
-        metrics = {}
+        metrics: dict[str, float | Measured] = {}
         for name in ("memory", "whole"):
             metrics[f"{name}_exponent"] = exact(self._exponent(found[f"{name}_flops"]))
             metrics[f"{name}_time_exponent"] = self._exponent(found[f"{name}_ms"])
