@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from baselines.transformer import SpectrogramTransformer
 
 Stem = Literal["large", "small"]
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class MLP(nn.Sequential):
@@ -63,12 +64,12 @@ class VGG(nn.Sequential):
         self,
         channels: int,
         classes: int,
-        stages: Sequence[Sequence[int]] = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+        stages: Sequence[Sequence[int]] = VGG16,
         hidden: Sequence[int] = (),
         side: int = 1,
         batch_norm: bool = True,
         dropout: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         for widths in stages:
             for width in widths:

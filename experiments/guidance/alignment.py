@@ -84,12 +84,26 @@ def recorded(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return output, found[:-1]
 
 
-def misalignment(target: Sequence[Tensor], kernels: Tensor) -> Tensor:
-    """Σ (1 - CKA) over pairs of layers, the second term of the loss.
+def aligned(activations: Tensor, kernel: Tensor) -> Tensor:
+    """CKA of activations (n, …) with a centred matrix (n, n), by the cheaper of two forms.
+
+    tr(X Xᵀ L) = Σ X ∘ (L X), and the norms of X Xᵀ and Xᵀ X are the same: where there are fewer
+    features than examples, no n x n matrix of the activations is made.
+    """
+    flat = activations.flatten(1).float()
+    flat = flat - flat.mean(0)
+    if flat.shape[1] >= len(flat):
+        return cka(flat @ flat.T, kernel)
+    norms = torch.linalg.matrix_norm(flat.T @ flat) * torch.linalg.matrix_norm(kernel)
+    return (flat * (kernel @ flat)).sum() / norms.clamp_min(TINY)
+
+
+def similarities(target: Sequence[Tensor], kernels: Tensor) -> Tensor:
+    """CKA of each pair of layers: shape (pairs,).
 
     Args:
         target: activations (batch, …) of the target's layer of each pair.
         kernels: Gram matrices (pairs, batch, batch) of the guide's, centred or not.
     """
-    mine = torch.stack([gram(activations.float()) for activations in target])
-    return (1 - cka(mine, centred(kernels))).sum()
+    fixed = centred(kernels)
+    return torch.stack([aligned(mine, fixed[index]) for index, mine in enumerate(target)])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.guidance.alignment import centred, cka, gram, misalignment, pairs, recorded
+from experiments.guidance.alignment import centred, cka, gram, pairs, recorded, similarities
 
 
 def similarity(x, y):
@@ -56,9 +56,9 @@ def test_cka_of_unrelated_activations_is_biased_by_p_over_n_plus_p():
 def test_activations_that_do_not_vary_give_zero_and_a_gradient_that_is_a_number(data):
     x, _ = data
     constant = torch.ones(40, 3, dtype=torch.float64, requires_grad=True)
-    loss = misalignment([constant], gram(x)[None].float())
-    assert float(loss.detach()) == 1
-    loss.backward()
+    found = similarities([constant], gram(x)[None].float())
+    assert float(found.detach()) == 0
+    found.sum().backward()
     assert torch.isfinite(constant.grad).all()
 
 
@@ -73,8 +73,8 @@ def test_a_batch_is_cut_out_of_the_gram_matrix_of_all(data):
     rows = torch.randperm(40)[:16]
     whole = gram(x)[rows][:, rows]
     assert torch.allclose(centred(whole), gram(x[rows]))
-    mine = misalignment([y[rows].float()], whole[None].float())
-    assert float(mine) == pytest.approx(1 - similarity(x[rows], y[rows]), abs=1e-5)
+    mine = similarities([y[rows].float()], whole[None].float())
+    assert float(mine) == pytest.approx(similarity(x[rows], y[rows]), abs=1e-5)
 
 
 def test_layers_are_spread_evenly_and_the_last_of_several_wins():
@@ -100,10 +100,11 @@ def test_layers_are_recorded_before_their_activations_without_the_logits():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_misalignment_is_a_sum_over_pairs(data):
+def test_both_forms_of_a_layers_similarity_are_cka(data):
+    """Fewer features than examples, and more: maps of a convolution (40, 2, 5, 5)."""
     x, y = data
+    maps = torch.randn(40, 2, 5, 5).double() + y[:, :2, None, None]
     kernels = torch.stack([gram(x), gram(x)]).float()
-    both = misalignment([x.float(), y.float()], kernels)
-    assert float(both) == pytest.approx(1 - similarity(x, y), abs=1e-5)
-    twice = misalignment([y.float(), y.float()], kernels)
-    assert float(twice) == pytest.approx(2 * (1 - similarity(x, y)), abs=1e-5)
+    found = similarities([y, maps], kernels)
+    assert float(found[0]) == pytest.approx(similarity(x, y), abs=1e-5)
+    assert float(found[1]) == pytest.approx(similarity(x, maps.flatten(1)), abs=1e-5)
