@@ -181,8 +181,10 @@ class Guided(Fit):
         assert self.guide is not None
         weights = None
         if self.kind == "trained":
+            arguments = trial.config["procedure"]["init_args"]
             named = (self.role, "guide_epochs", "guide_rate", "loss", "batch_size", "augments")
-            weights = trial.part(self.role, trial.settings(*named), self._taught)
+            settings = {name: arguments.get(name) for name in named}
+            weights = trial.part(self.role, settings, self._taught)
         seed_all(trial.seed, self.role)
         guide = self.guide()
         if weights is not None:
