@@ -202,10 +202,19 @@ class VisionTransformer(SpectrogramTransformer):
     ) -> None:
         if side % patch:
             raise ValueError(f"patches of {patch} pixels do not tile {side}")
-        sizes = {"patch": (patch, patch), "stride": (patch, patch), "class_tokens": 1}
         super().__init__(
-            side, side, classes, width, depth, heads, hidden or 4 * width, dropout=dropout, **sizes
-        )  # fmt: skip
+            side,
+            side,
+            classes,
+            width,
+            depth,
+            heads,
+            hidden or 4 * width,
+            (patch, patch),
+            (patch, patch),
+            class_tokens=1,
+            dropout=dropout,
+        )
         self.patches = nn.Conv2d(channels, width, patch, patch)
         self.head = nn.Sequential(nn.Linear(width, classes))  # the encoder ends in a norm
 

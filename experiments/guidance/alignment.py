@@ -40,7 +40,8 @@ def cka(one: Tensor, other: Tensor) -> Tensor:
     """
     product = (one * other).sum((-2, -1))
     norms = torch.linalg.matrix_norm(one) * torch.linalg.matrix_norm(other)
-    return product / norms.clamp_min(TINY)
+    value: Tensor = product / norms.clamp_min(TINY)
+    return value
 
 
 def pairs(guide: int, target: int) -> list[tuple[int, int]]:
@@ -95,7 +96,8 @@ def aligned(activations: Tensor, kernel: Tensor) -> Tensor:
     if flat.shape[1] >= len(flat):
         return cka(flat @ flat.T, kernel)
     norms = torch.linalg.matrix_norm(flat.T @ flat) * torch.linalg.matrix_norm(kernel)
-    return (flat * (kernel @ flat)).sum() / norms.clamp_min(TINY)
+    value: Tensor = (flat * (kernel @ flat)).sum() / norms.clamp_min(TINY)
+    return value
 
 
 def similarities(target: Sequence[Tensor], kernels: Tensor) -> Tensor:

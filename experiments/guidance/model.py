@@ -57,7 +57,8 @@ class CopyRNN(nn.Module):
         states, last = self.embedding(x), None
         for layer in self.layers:
             states, last = layer(states, last)
-        return self.scores(states).mT
+        scores: Tensor = self.scores(states)
+        return scores.mT
 
 
 class CopyTransformer(nn.Module):

@@ -23,6 +23,7 @@ from harness.procedures.base import Outcome, Separately, Trial
 from harness.procedures.fit import Fit
 from harness.procedures.recipe import At
 from harness.procedures.training import Trained, train
+from harness.records import Measured
 from harness.seeding import derive, seed_all
 
 Guide = Literal["none", "untrained", "trained", "shuffled", "noise"]
@@ -137,7 +138,8 @@ class Guided(Fit):
         trained, rate = recipe.best(data, trial)
         outcome = recipe._outcome(trained, replace(trial, data=data))
         metrics = {**outcome.metrics, **further, "rate": rate}
-        metrics["gap"] = metrics["train_accuracy"] - metrics["accuracy"]
+        learned, told = (figure(metrics[name]) for name in ("train_accuracy", "accuracy"))
+        metrics["gap"] = learned - told
         return replace(outcome, metrics=metrics)
 
     def run_together(self, trials: Sequence[Trial]) -> list[Any]:
@@ -150,7 +152,7 @@ class Guided(Fit):
         for index, rate in enumerate(self.rates or [own]):
             seed_all(trial.seed, "initial")  # the same weights for every rate and every guide
             recipe = copy.copy(self)
-            recipe.optimizer = partial(self.optimizer, lr=rate)
+            recipe.optimizer = partial(self.optimizer, lr=rate)  # type: ignore[call-arg]
             trained = train(trial.model(), data, recipe, trial, f"under-{self.role}-{index}")
             tried.append((trained, rate))
         if len(tried) == 1:
@@ -284,6 +286,10 @@ class Guided(Fit):
             batch = split[rows]
             meter.update(model(batch["x"].to(device)), batch["y"].to(device))
         return float(meter.compute())
+
+
+def figure(value: float | Measured) -> float:
+    return value.value if isinstance(value, Measured) else value
 
 
 def places(guide: nn.Module, trial: Trial) -> tuple[list[int], list[int]]:
