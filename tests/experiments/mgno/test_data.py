@@ -4,7 +4,14 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from baselines.pde import diffusion_matrix
+from baselines.pde import (
+    corrector,
+    diffusion,
+    diffusion_matrix,
+    gaussian_field,
+    navier_stokes,
+    two_phases,
+)
 from experiments.mgno import data
 from experiments.mgno.data import (
     Source,
@@ -14,6 +21,7 @@ from experiments.mgno.data import (
     small_darcy,
     vorticity,
 )
+from harness.seeding import derive
 
 
 def columns(split, name):
@@ -42,6 +50,19 @@ def test_solutions_belong_to_their_coefficients():
         a = torch.where(scaled > scaled.mean(), 12.0, 2.0)
         flux = torch.from_numpy(diffusion_matrix(a) @ u.flatten().numpy())
         assert torch.allclose(flux, torch.ones(64, dtype=torch.float64), atol=1e-3)
+
+
+@pytest.mark.parametrize("boundary", ["dirichlet", "periodic"])
+def test_the_torus_has_periodic_media_and_their_correctors_and_the_square_its_flow(boundary):
+    periodic = boundary == "periodic"
+    generator = torch.Generator().manual_seed(derive(3, "darcy", boundary))
+    field = gaussian_field(4, 8, 2.0, 5.0, generator, periodic)
+    a = two_phases(field, 2.0, 12.0)
+    u = corrector(a) if periodic else diffusion(a, 1.0)
+    splits = darcy(seed=3, side=8, train=2, val=1, test=1, boundary=boundary)
+    assert torch.allclose(columns(splits.train, "y")[:, 0], u[:2].float())
+    x = columns(splits.train, "x")[:, 0]
+    assert torch.equal(x > x.mean(), field[:2] >= 0)
 
 
 def test_inputs_and_outputs_are_standardised_by_the_training_functions():
@@ -74,6 +95,21 @@ def test_steps_join_neighbouring_states_and_roll_outs_begin_with_them():
     assert torch.equal(states["x"][1], x[3]) and torch.equal(states["y"][1, 2], y[5, 0])
     assert not rows(splits.train) & rows(splits.test)
     assert (float(splits.mean), float(splits.deviation)) == (0.0, 1.0)
+
+
+def test_vortices_are_a_forced_fluid_on_twice_as_many_points():
+    generator = torch.Generator().manual_seed(derive(4, "vorticity"))
+    start = 7**1.5 * gaussian_field(3, 16, 2.5, 7.0, generator, periodic=True)
+    x = torch.arange(16, dtype=torch.float64) / 16
+    wave = 2 * torch.pi * (x[:, None] + x[None])
+    forcing = 0.1 * (torch.sin(wave) + torch.cos(wave))
+    w = navier_stokes(start, 1e-3, torch.tensor([0.0, 1.0, 2.0]), 0.05, forcing)
+    splits = vorticity(seed=4, side=8, train=1, val=1, test=1, steps=2)
+    states = splits.rollout.columns
+    found = torch.cat([states["x"], states["y"]], 1)[0]
+    assert torch.allclose(found, w[2, :, ::2, ::2].float(), atol=1e-5)
+    calm = navier_stokes(start, 1e-3, torch.tensor([2.0]), 0.05)[2, 0, ::2, ::2]
+    assert float((found[-1] - calm).abs().max()) > 0.1
 
 
 # Files.

@@ -16,7 +16,11 @@ def network():
     return MgNO(8, 6, 2, ((1, 0), (2, 0)))
 
 
-def run(tmp_path, data, model=network, epochs=8, rate=1e-2, kind=OperatorFit):
+def run(*args, **settings):
+    return trained(*args, **settings).metrics
+
+
+def trained(tmp_path, data, model=network, epochs=8, rate=1e-2, kind=OperatorFit):
     seed_all(0)
     fit = kind(
         loss=RelativeLoss("h1"),
@@ -28,7 +32,7 @@ def run(tmp_path, data, model=network, epochs=8, rate=1e-2, kind=OperatorFit):
         eval_batch_size=32,
         select="best",
     )
-    return fit.run(Trial(0, data, model, torch.device("cpu"), tmp_path)).metrics
+    return fit.run(Trial(0, data, model, torch.device("cpu"), tmp_path))
 
 
 def chance(data):
@@ -89,6 +93,17 @@ def test_the_early_loss_is_that_of_the_first_half(tmp_path):
     one, two = (run(tmp_path, data, Constant, epochs=e, rate=0.05) for e in (1, 2))
     assert two["early_log_loss"] == pytest.approx(one["early_log_loss"], rel=1e-6)
     assert two["train_loss"] != pytest.approx(one["train_loss"], rel=1e-3)
+
+
+def test_the_early_loss_is_the_mean_of_logarithms(tmp_path):
+    data = darcy(side=8, train=20, val=4, test=6)
+    found = trained(tmp_path, data, Constant, epochs=3, rate=1.0)
+    losses = torch.tensor(found.series["train_loss"].y)
+    assert len(losses) == 3 and float(losses.std()) > 0.01
+    expected = float(losses[:2].log10().mean())
+    assert found.metrics["early_log_loss"] == pytest.approx(expected, rel=1e-5)
+    other = float(losses[:2].mean().log10())
+    assert other != pytest.approx(expected, rel=1e-4)
 
 
 def test_pointwise_statistics_decode_every_point_by_its_own():
