@@ -11,6 +11,7 @@ from experiments.time2vec_finance.procedure import (
     Reference,
     diebold_mariano,
     figures,
+    measured,
     ridge,
     whole,
 )
@@ -71,6 +72,14 @@ def test_figures_by_hand():
     assert found["mape"] == pytest.approx(np.mean(shares))
     # of the five changes: up, (none forecast), down, up, down
     assert found["direction"] == pytest.approx(4 / 5)
+
+
+def test_validation_is_of_validation_days():
+    data = series()
+    val, test = whole(data.val), whole(data.test)
+    halfway = (val["close"] + val["next"]) / 2
+    found = measured(data, halfway, test["close"]).metrics
+    assert found["val_theil"] == pytest.approx(0.5, rel=1e-4) and found["theil"] == 1
 
 
 def test_the_last_price_has_a_theil_of_one_and_nothing_else_to_show(tmp_path):
