@@ -96,6 +96,7 @@ def test_a_machine_with_several_answers_is_seen_to_have_them(tmp_path):
     assert set(found) == INSPECTED
     assert found["start_dependent"] > 0.3
     assert found["start_spread"] > 0.3
+    assert found["label_depends"] > 0.2 and found["unsettled"] > 0.2
 
 
 def test_the_focal_loss_is_the_official_one():

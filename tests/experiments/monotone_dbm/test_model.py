@@ -134,6 +134,41 @@ def test_mean_field_of_a_weak_machine_settles_where_the_proximal_iteration_does(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
 
 
+def test_a_deep_rbm_is_trained_through_its_updates():
+    """The gradient of a weight, by finite differences."""
+    made = machine(structure="restricted", updates="parallel", steps=4)
+    x, seen = examples()
+    weight = next(made.couplings.links.parameters())
+
+    def loss():
+        return made(x, seen).square().mean()
+
+    loss().backward()
+    slope = float(weight.grad.flatten()[3])
+    values = []
+    for change in (1e-5, -2e-5):
+        weight.data.flatten()[3] += change
+        values.append(float(loss().detach()))
+    assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+
+
+def test_half_a_step_is_half_a_step():
+    made = machine(structure="restricted")
+    field = made.field(*examples())
+    start = field.clamped(uniform(made.layers, field.held).expand_as(field.held))
+    whole, half = (mean_field(field, start, updates, 1) for updates in ("parallel", "damped"))
+    torch.testing.assert_close(half, (start + whole) / 2)
+
+
+@pytest.mark.parametrize(("updates", "steps"), [("parallel", 6), ("damped", 6), ("sequential", 2)])
+def test_from_another_start_a_machine_has_its_own_updates(updates, steps):
+    made = machine(structure="restricted", updates=updates)
+    field = made.field(*examples())
+    start = scattered(made.layers, 5, torch.Generator().manual_seed(0))
+    found = made.settle_from(field, start, 6)  # six updates of all, two sweeps of three layers
+    torch.testing.assert_close(found, mean_field(field, start, updates, steps))
+
+
 def test_a_sweep_uses_the_newest_states():
     made = machine(structure="restricted")
     field = made.field(*examples())
