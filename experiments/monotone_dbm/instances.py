@@ -13,7 +13,7 @@ from experiments.monotone_dbm.couplings import MonotoneCouplings, Phi, Scaling
 from experiments.monotone_dbm.layers import Layer, matrix_of, owners
 from experiments.monotone_dbm.model import Field
 
-Kind = Literal["generic", "aligned", "unscaled", "attractive", "convolutional"]
+Kind = Literal["generic", "generic-unscaled", "aligned", "unscaled", "attractive", "convolutional"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def drawn(
 
     ``generic``: A with independent normal entries, scaled to the monotone class (n = 30, k = 4).
     ``aligned``: the columns of all variables are alike but for noise of 0.2 (n = 12, k = 3), so
-    that all push each other away. ``unscaled``: the same, three times as large and outside the
-    class. ``attractive``: the Potts ferromagnet ``Φ_ij = 2 k/(n - 1) I``, b = 0 (n = 10, k = 3),
-    outside the class. ``convolutional``: two layers and a label of :class:`MonotoneCouplings`,
+    that all push each other away. ``unscaled`` (``generic-unscaled``): the same (as ``generic``),
+    three times as large and outside the class. ``attractive``: the Potts ferromagnet
+    ``Φ_ij = 2 k/(n - 1) I``, b = 0 (n = 10, k = 3), outside the class. ``convolutional``: two
+    layers and a label of :class:`MonotoneCouplings`,
     with weights that are beyond the bound before they are scaled.
     """
     if kind == "convolutional":
@@ -63,14 +64,15 @@ def drawn(
         n, k = 10, 3
         phi = 2 * k / (n - 1) * torch.kron(torch.ones(n, n) - torch.eye(n), torch.eye(k))
         return Instance(phi.double(), torch.zeros(n * k).double(), [Layer(k, n)])
-    n, k = (30, 4) if kind == "generic" else (12, 3)
-    if kind == "generic":
+    generic = kind.startswith("generic")
+    n, k = (30, 4) if generic else (12, 3)
+    if generic:
         a = _normal((n * k, n, k), generator)
     else:
         common = _normal((n * k, 1, k), generator)
         a = common + 0.2 * _normal((n * k, n, k), generator)
     a = a * _shrinking(a, monotone)
-    if kind == "unscaled":
+    if kind.endswith("unscaled"):
         a = 3 * a
     return Instance(_hollow(a), _normal((n * k,), generator), [Layer(k, n)])
 

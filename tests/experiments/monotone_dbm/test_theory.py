@@ -40,8 +40,8 @@ def test_the_bound_is_nearly_reached_where_all_variables_push_each_other_away():
 
 
 def test_machines_outside_the_class_have_several():
-    for kind in ("attractive", "unscaled"):
-        found = run(Uniqueness(kind, machines=1, starts=6))
+    for kind in ("attractive", "unscaled", "generic-unscaled", "convolutional"):
+        found = run(Uniqueness(kind, machines=1, starts=6, scaling="none"))
         assert found["least_curvature"] < 0 and found["spread"] > 0.5
         assert found["fixed_points"] > 1.5 and found["residual"] < 1e-6
 
