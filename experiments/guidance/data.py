@@ -1,6 +1,6 @@
 """Generated data: copied sequences and parity, as released; patterns at random places.
 
-Images of Fashion-MNIST and CIFAR-10 are read by :mod:`baselines.images`.
+Images of Fashion-MNIST and CIFAR-10 are read by :mod:`harness.loading.images`.
 """
 
 from __future__ import annotations

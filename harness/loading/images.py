@@ -5,7 +5,6 @@ What a paper takes of them is told by counts and a seed, and only those images a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ CIFAR10 = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-Chosen = Callable[[int, int], tuple[Tensor, Tensor]]
 
 
 def grey_images(

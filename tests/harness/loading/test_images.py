@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from baselines.augmentation import flipped, shifted, shuffled_pixels
-from baselines.images import CIFAR10, cifar10_jpeg, grey_images, read_jpeg
+from harness.loading.images import CIFAR10, cifar10_jpeg, grey_images, read_jpeg
 from harness.loading.readers import BadFormat
 
 Image = pytest.importorskip("PIL.Image")
