@@ -18,24 +18,31 @@ MEMORY = 50  # the memory holds the latest sentences of a story, at most so many
 
 
 @functools.lru_cache(maxsize=1)
-def mnist(root: Path) -> Splits:
-    """60,000 training and 10,000 test digits as 784 grey levels in [0, 1], from the idx files."""
-    train, test = (_grey_levels(*read_labelled_images(root, part)) for part in ("train", "t10k"))
+def mnist(root: Path, white: float = 1.0) -> Splits:
+    """60,000 training and 10,000 test digits as 784 grey levels, from the idx files.
+
+    Args:
+        white: the largest level; 255 for the files' own, of which the paper does not say whether
+            it scales them.
+    """
+    train, test = (
+        _grey_levels(*read_labelled_images(root, part), white) for part in ("train", "t10k")
+    )
     return Splits(train, test, dims={"features": 784, "classes": 10})
 
 
-def _grey_levels(images: np.ndarray, labels: np.ndarray) -> Tensors:
+def _grey_levels(images: np.ndarray, labels: np.ndarray, white: float) -> Tensors:
     x = torch.from_numpy(images).flatten(1) / 255.0
-    return Tensors(x=x, y=torch.from_numpy(labels).long())
+    return Tensors(x=x * white, y=torch.from_numpy(labels).long())
 
 
 @functools.lru_cache(maxsize=1)
-def digits() -> Splits:
-    """scikit-learn's 1,797 digits of 8x8 grey levels in [0, 1]; every fifth one is for testing."""
+def digits(white: float = 1.0) -> Splits:
+    """scikit-learn's 1,797 digits of 8x8 grey levels up to ``white``; every fifth one tests."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    x = torch.from_numpy(found.data).float() / 16
+    x = torch.from_numpy(found.data).float() / 16 * white
     y = torch.from_numpy(found.target).long()
     test = torch.arange(len(y)) % 5 == 0
     train, held_out = Tensors(x=x[~test], y=y[~test]), Tensors(x=x[test], y=y[test])

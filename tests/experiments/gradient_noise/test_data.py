@@ -88,9 +88,12 @@ def test_mnist_files_become_grey_levels_and_classes(tmp_path):
     batch = splits.test[torch.arange(5)]
     np.testing.assert_allclose(batch["x"], images["t10k"].reshape(5, 784) / 255, rtol=1e-6)
     assert batch["y"].tolist() == [0, 1, 2, 3, 4]
+    raw = data.mnist(tmp_path, white=255.0).test[torch.arange(5)]["x"]
+    np.testing.assert_allclose(raw, images["t10k"].reshape(5, 784), rtol=1e-6)
 
 
 def test_digits_are_split_without_overlap():
     splits = data.digits()
     assert (len(splits.train), len(splits.test)) == (1437, 360)
     assert splits.train.columns["x"].max() == 1
+    assert torch.equal(data.digits(255.0).test.columns["x"], 255 * splits.test.columns["x"])
