@@ -78,4 +78,6 @@ def _loose(part: Any) -> Any:
         copy["anyOf"] = copy.pop("oneOf")
     for name, item in copy.get("properties", {}).items():
         copy["properties"][name] = {"anyOf": [item, _WORD]}
+    if "items" in copy:
+        copy["items"] = {"anyOf": [copy["items"], _WORD]}
     return copy
