@@ -71,7 +71,8 @@ def recorded(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         if isinstance(output, tuple) and not isinstance(output, PackedSequence):
             output = output[0]  # without attention weights and final states
         if isinstance(output, PackedSequence):
-            output = pad_packed_sequence(output, batch_first=True)[0]
+            steps = x.shape[1]  # as long in every batch, whatever its longest sequence
+            output = pad_packed_sequence(output, batch_first=True, total_length=steps)[0]
         if isinstance(output, Tensor):
             found.append(output)
 

@@ -75,6 +75,7 @@ class Guided(Fit):
         kind: ``untrained``; ``trained``, on the same examples; ``shuffled``, untrained, and it
             sees the images with their pixels in another order; ``noise``, untrained, and it sees
             random images or tokens in place of the examples.
+        padding: the token, the largest, that fills sequences up; noise leaves it in its place.
         alpha: weight of the guidance.
         guided_steps: after these the target goes on without the guide.
         distil: the trained guide's logits teach in place of its layers.
@@ -100,6 +101,7 @@ class Guided(Fit):
         live: bool = False,
         augments: bool = False,
         rates: list[float] | None = None,
+        padding: int | None = None,
         guide_epochs: int = 10,
         guide_rate: float = 1e-3,
         **fit: Any,
@@ -119,6 +121,7 @@ class Guided(Fit):
             augments,
         )
         self.rates, self.guide_epochs, self.guide_rate = rates or [], guide_epochs, guide_rate
+        self.padding = padding
         self.role = "guide"  # the argument that it is named by
         self.layers: list[int] = []  # of the target, one for each pair
         self.beside: list[int] = []  # of the guide
@@ -225,8 +228,9 @@ class Guided(Fit):
         if self.kind == "noise":
             if x.is_floating_point():
                 return torch.randn(x.shape, generator=generator, device=x.device)
-            most = int(x.max()) + 1
-            return torch.randint(most, x.shape, generator=generator, device=x.device)
+            most = int(x.max()) + 1 if self.padding is None else self.padding
+            drawn = torch.randint(most, x.shape, generator=generator, device=x.device)
+            return drawn if self.padding is None else torch.where(x == self.padding, x, drawn)
         return x
 
     def augment(self, batch: Batch, at: At) -> Batch:

@@ -10,7 +10,8 @@ from baselines.metrics import CrossEntropy
 from baselines.vision import MLP, ResNet
 from experiments.guidance.alignment import cka, gram, recorded
 from experiments.guidance.consistency import Consistency, kappa
-from experiments.guidance.data import translation
+from experiments.guidance.data import parity, translation
+from experiments.guidance.model import PAD, ParityRNN, ParityTransformer
 from experiments.guidance.procedure import Guided, OneHotBCE, distillation, inputs
 from harness.procedures.base import Trial
 from harness.procedures.recipe import At
@@ -111,6 +112,24 @@ def test_kinds_of_guides_see_and_are_different_things(data):
     assert not torch.equal(shown, straight)
     tokens = recipe(kind="noise")._shown(torch.randint(0, 5, (8, 30)), torch.Generator())
     assert tokens.shape == (8, 30) and int(tokens.min()) >= 0 and int(tokens.max()) < 5
+
+
+def test_noise_has_the_lengths_of_the_strings_and_none_of_their_bits():
+    strings = parity(0, train=600, val=8, test=8, longest=12)
+    shown = recipe(kind="noise", padding=PAD)._shown(strings.train.columns["x"], torch.Generator())
+    true = strings.train.columns["x"]
+    assert torch.equal(shown == PAD, true == PAD)
+    bits = true != PAD
+    assert abs(float((shown == true)[bits].float().mean()) - 0.5) < 0.05
+
+
+def test_strings_are_recorded_batch_by_batch_whatever_the_longest_of_each_is():
+    strings = parity(0, train=300, val=8, test=8, shortest=2, longest=40)
+    strings.train.columns["x"][256:, 5:] = PAD
+    prepared = recipe(kind="untrained", guide=lambda: ParityRNN(3, 8, 1))
+    told = replace(trial(strings), model=lambda: ParityTransformer(8, 2, 2, hidden=16))
+    kernels = prepared._prepared(told)[1].train.kernels
+    assert kernels.shape[1:] == (300, 300) and bool(kernels.isfinite().all())
 
 
 def test_after_the_first_steps_the_target_is_by_itself(data):
