@@ -202,14 +202,17 @@ class RecordStore:
     def read(self, paper: str, tier: str, trial: str) -> Record | None:
         """The record of a trial; ``None`` where there is none or it cannot be read."""
         found = read_record(self.path(paper, tier, trial))
-        if isinstance(found, Record):
+        if isinstance(found, Record) and (found.paper, found.tier) == (paper, tier):
             return found
         return self.base.read(paper, tier, trial) if self.base else None
 
     def scan(self, paper: str = "*", tier: str = "*") -> Iterator[Record | Unreadable]:
         """Every file of a paper and tier, in the order of their paths."""
-        for _, path in sorted(self._files(paper, tier).items()):
-            yield read_record(path)
+        for place, path in sorted(self._files(paper, tier).items()):
+            found = read_record(path)
+            if isinstance(found, Record) and (found.paper, found.tier) != place.parts[:2]:
+                found = Unreadable(path, f"belongs to {found.paper}/{found.tier}")
+            yield found
 
     def _files(self, paper: str, tier: str) -> dict[Path, Path]:
         """Files by their place in the store; one's own before those of ``base``."""

@@ -222,7 +222,7 @@ def _try_flags(paper: Paper, request: Request) -> None:
     Raises:
         PlanError: this machine, Lightning or a procedure does not have it.
     """
-    from harness.engines.local import ask
+    from harness.engines.forked import ask
 
     classes = plan.procedures(paper, request.tier, request.variants)
     flags = (request.accelerator, dict(request.fabric))

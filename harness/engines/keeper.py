@@ -31,6 +31,7 @@ from typing import Literal
 import psutil
 
 from harness.engines.kernel import adopt_orphans, die_with_parent, oom_kills, prefer_as_oom_victim
+from harness.engines.leftovers import scratch
 from harness.engines.logs import BoundedLog
 from harness.resolve import Limits
 
@@ -71,22 +72,22 @@ def keep(work: Work, limits: Limits, log: Path, orders: Connection) -> End:
         orders: ``"stop"`` and ``"kill"`` come from here, and the end is sent here.
     """
     output, printing = os.pipe()
-    scratch = tempfile.mkdtemp(prefix="harness-")
+    temporary = str(scratch("trial"))
     with mmap.mmap(-1, 1) as flag:
         pid = os.fork()
         if pid == 0:
             os.close(output)
-            _run(work, flag, printing, scratch)
+            _run(work, flag, printing, temporary)
         os.close(printing)
         end = _Keeper(pid, limits, orders, flag, output, BoundedLog(log)).watch()
     os.close(output)
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
     with contextlib.suppress(OSError):  # nobody is there to be told
         orders.send(end)
     return end
 
 
-def _run(work: Work, flag: mmap.mmap, printing: int, scratch: str) -> None:
+def _run(work: Work, flag: mmap.mmap, printing: int, temporary: str) -> None:
     """In the worker; never returns."""
     code = 1
     try:
@@ -99,7 +100,7 @@ def _run(work: Work, flag: mmap.mmap, printing: int, scratch: str) -> None:
         os.close(printing)
         sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         faulthandler.enable(file=2)
-        os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary
         work(lambda: flag[0] != 0)
         code = 0
     except BaseException:

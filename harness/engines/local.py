@@ -11,16 +11,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Any
 
 from harness import paths
 from harness.desk import Setting, workdir
@@ -33,8 +30,9 @@ from harness.engines.base import (
     Started,
     alone_last,
 )
-from harness.engines.interrupts import deaf
+from harness.engines.forked import ask, end_group, server, start
 from harness.engines.keeper import End, Order, become_keeper, keep
+from harness.engines.leftovers import sweep
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
 from harness.plan import PlannedTrial
@@ -45,21 +43,13 @@ from harness.records import Failure, Record, RecordStore, Status
 from harness.runner import failed, run_group
 from harness.specs.catalog import Problem
 
-PRELOAD = ["harness.engines.preload"]
 GRACE = 30.0
 TICK = 0.2
 NO_RESULT = "the worker ended without a result"
-GUARD = (
-    'a script that runs trials does so under `if __name__ == "__main__":`, for workers import it'
-)
 SLOW = (
     "it was getting on: on a slow or busy machine, `--timeout 3` allows three times as long "
     "(`TIMEOUT=3` with make), and the trial goes on from its last checkpoint"
 )
-
-
-class WorkerDied(RuntimeError):
-    """The process that checks a spec ended without an answer."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ class LocalEngine:
         self.stopping = 0
         self._unfinished = False
         self._kill_at = float("inf")
-        self.context = _context()
+        self.context = server()
 
     def validate(self, key: str) -> list[Problem]:
         """Check the spec's classes in a worker, so that this process need not import torch."""
@@ -129,6 +119,8 @@ class LocalEngine:
             Interrupted: the run was stopped and trials are left.
         """
         locks = Locks() if self.exclusive else None
+        if locks:
+            sweep(groups, locks)
         queue = Queue(alone_last(groups), self.store, self.setting.force, locks)
         try:
             while self.workers or ((queue or self.held) and not self.stopping):
@@ -209,8 +201,7 @@ class LocalEngine:
                 return keeper
             self._reap(keeper)  # somebody killed it
         orders, theirs = self.context.Pipe()
-        process = self.context.Process(target=_keep, args=(self.setting, theirs), daemon=False)
-        process.start()
+        process = start(self.context, _keep, self.setting, theirs)
         theirs.close()
         return _Keeper(process, orders)
 
@@ -259,6 +250,7 @@ class LocalEngine:
             end = worker.keeper.orders.recv()
         except (EOFError, OSError):
             end = End("WorkerDied", "its keeper was killed", last=True)
+            end_group(worker.keeper.process)
         if end.last:
             self._reap(worker.keeper)
         with contextlib.suppress(EOFError, OSError):
@@ -305,55 +297,6 @@ class LocalEngine:
 
 def _since(record: Record, start: datetime) -> bool:
     return datetime.fromisoformat(record.resources.ended) >= start.replace(microsecond=0)
-
-
-def ask(question: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker and return its answer: this process need not import torch.
-
-    Raises:
-        WorkerDied: it gave none.
-    """
-    asked = question.__name__.strip("_")
-    context = _context()
-    inbox, outbox = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_answer, args=(outbox, paths.environment(), question, arguments)
-    )
-    process.start()
-    outbox.close()
-    try:
-        return inbox.recv()
-    except EOFError:
-        raise WorkerDied(f"the process that was asked to {asked} died; {GUARD}") from None
-    finally:
-        process.kill()  # it has answered, or nobody waits for that any more
-        process.join()
-        inbox.close()
-
-
-def _answer(
-    outbox: Connection,
-    environment: Mapping[str, str],
-    question: Callable[..., Any],
-    arguments: Sequence[Any],
-) -> None:
-    """Nothing to whoever has gone: Ctrl-C ends a program while its fork server is starting."""
-    asker = multiprocessing.parent_process()
-    if asker is None or asker.is_alive():
-        paths.adopt(environment)  # the server was started with those of its first user
-        answer = question(*arguments)
-        with contextlib.suppress(BrokenPipeError):
-            outbox.send(answer)
-
-
-def _context() -> Any:
-    """Processes from the fork server, which hears no Ctrl-C, not even while it starts."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    resource_tracker.ensure_running()  # the server starts it, too, and would hear again
-    with deaf():
-        forkserver.ensure_running()
-    return context
 
 
 def _validate(key: str) -> list[Problem]:

@@ -28,14 +28,16 @@ gc.disable()
 for name in MODULES:
     importlib.import_module(name)
 
-from harness import build, provenance, seeding  # noqa: E402
+import harness.provenance  # noqa: E402
+import harness.seeding  # noqa: E402
+import harness.specs.build  # noqa: E402
 
 # What every worker would do anew: look up versions and hardware, import what jsonargparse needs on
 # its first use, read the sources that torch quotes where it is seeded.
-provenance.versions()
-provenance.hardware()
-build.build({"class_path": "torch.nn.Identity"})
-seeding.seed_all(0, "preload")
+harness.provenance.versions()
+harness.provenance.hardware()
+harness.specs.build.build({"class_path": "torch.nn.Identity"})
+harness.seeding.seed_all(0, "preload")
 
 gc.freeze()
 gc.enable()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import threading
 import time
 import uuid
@@ -25,6 +24,7 @@ from typing import Any
 from harness import data, paths
 from harness.desk import Setting, workdir
 from harness.engines.base import Event, Finished, Group, Interrupted, alone_last
+from harness.engines.leftovers import MARK, scratch, sweep
 from harness.engines.local import LocalEngine
 from harness.engines.locks import Locks
 from harness.engines.queue import Queue
@@ -94,7 +94,9 @@ class RayEngine:
         Raises:
             Interrupted: the run was stopped and trials are left.
         """
-        queue = Queue(alone_last(groups), self.store, self.setting.force, Locks())
+        locks = Locks()
+        sweep(groups, locks)
+        queue = Queue(alone_last(groups), self.store, self.setting.force, locks)
         packages = {name for group in groups for trial in group for name in trial.packages}
         with _connected(packages) as mark:
             self.mailbox = _mailbox()
@@ -193,10 +195,9 @@ def _connected(packages: Collection[str] = ()) -> Iterator[Path]:
     Args:
         packages: of the papers' own, shipped as well; nodes have those that are not found here.
     """
-    mark = paths.runs() / f".shared-{uuid.uuid4().hex}"
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    code = Path(tempfile.mkdtemp(prefix="harness-code-"))
+    mark, marks = paths.runs() / f"{MARK}{uuid.uuid4().hex}", Locks()
+    marks.acquire(mark)
+    code = scratch("code")
     for name in SHIPPED:
         source = paths.root() / name
         if not source.is_dir():  # a project folder of its own has no harness/
@@ -214,7 +215,7 @@ def _connected(packages: Collection[str] = ()) -> Iterator[Path]:
         yield mark
     finally:
         ray.shutdown()
-        mark.unlink(missing_ok=True)
+        marks.close()
         shutil.rmtree(code, ignore_errors=True)
 
 
@@ -264,13 +265,13 @@ def _run_group(
     group: list[PlannedTrial], setting: Setting, mailbox: Any, mark: str
 ) -> tuple[list[Record], dict[str, tuple[PlannedTrial, str]]]:
     """On a node: run a group, and return its records, and its log if the driver cannot see it."""
-    scratch = Path(tempfile.mkdtemp(prefix="harness-node-"))
+    folder = scratch("node")
     shared = Path(mark).exists()
-    runs = Path(mark).parent if shared else scratch / "runs"
+    runs = Path(mark).parent if shared else folder / "runs"
     environment = {
         **setting.environment,
         "HARNESS_ROOT": os.getcwd(),
-        "HARNESS_RESULTS": str(scratch / "results"),
+        "HARNESS_RESULTS": str(folder / "results"),
         "HARNESS_RUNS": str(runs),
     }
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -293,7 +294,7 @@ def _run_group(
         return records, {group[0].id: (group[0], text)} if text else {}
     finally:
         done.set()
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pass_on_stop(engine: LocalEngine, mailbox: Any, done: threading.Event) -> None:

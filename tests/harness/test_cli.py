@@ -20,7 +20,7 @@ def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         [sys.executable, "-m", "harness", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "COLUMNS": "80", **environment},
         check=False,
     )

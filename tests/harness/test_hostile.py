@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.judging.verdicts import judge
@@ -21,9 +21,7 @@ from harness.specs.catalog import SpecError, UnknownPaper
 from harness.specs.schema import Paper
 
 TOY = Path(__file__).parent / "toy" / "spec.yaml"
-fuzz = settings(
-    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+fuzz = settings(max_examples=150, derandomize=True)
 
 # What a spec may name
 

@@ -57,6 +57,7 @@ def test_a_record_comes_back_as_it_was(tmp_path) -> None:
         (lambda d: d["metrics"]["accuracy"].update(value="NaN"), "value"),
         (lambda d: d.update(schema_version=99), "newer than this code"),
         (lambda d: d.update(trial="f" * 16), "its name does not say"),
+        (lambda d: d.update(paper="other"), "belongs to other"),
         (lambda d: d["series"]["loss"]["y"].pop(), "equal lengths"),
     ],
 )

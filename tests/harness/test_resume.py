@@ -372,7 +372,7 @@ def test_ctrl_c_while_workers_are_being_prepared_is_one_line(unruly) -> None:
         assert run.poll() is None
         time.sleep(0.01)
     os.killpg(run.pid, signal.SIGINT)
-    printed, _ = run.communicate(timeout=250)
+    printed, _ = run.communicate(timeout=900)
     said = [line for line in printed.splitlines() if not line.startswith("note: this harness")]
     assert run.returncode == 130
     assert said == ["interrupted; the same command goes on where this stopped"]
@@ -395,7 +395,7 @@ def test_the_command_line_waits_for_a_trial_unless_told_twice(unruly) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    end = time.monotonic() + 250
+    end = time.monotonic() + 900
     while not list(paths.runs().glob("unruly/smoke/*/deaf")):
         assert time.monotonic() < end and run.poll() is None
         time.sleep(0.02)
@@ -403,7 +403,7 @@ def test_the_command_line_waits_for_a_trial_unless_told_twice(unruly) -> None:
     time.sleep(0.5)
     assert run.poll() is None, "the first one waits for the trial to save its state"
     os.kill(run.pid, signal.SIGINT)
-    printed, _ = run.communicate(timeout=25)
+    printed, _ = run.communicate(timeout=600)
     assert run.returncode == 130 and "the same command goes on" in printed
     seeds = {record.seed for record in RecordStore(paths.records()).records()}
     assert 0 not in seeds, "a trial that was stopped has not failed"

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.archives import Limits, UnsafeArchive, extract, gunzip
@@ -176,7 +176,7 @@ PIECES = st.sampled_from(["..", ".", "", "a", "b", "a\\b", "~", "C:", "\N{SNOWMA
 NAMES = st.lists(PIECES, min_size=1, max_size=4).map("/".join).filter(bool)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(names=st.lists(NAMES, min_size=1, max_size=4), as_zip=st.booleans())
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_no_name_ever_writes_outside(

@@ -372,7 +372,7 @@ def test_many_processes_download_once(cache: Path, declare: Any, server: Any) ->
     )
     command = [sys.executable, "-c", script]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in running]
+    answers = [process.communicate(timeout=600)[0].strip() for process in running]
     assert answers == [str(cache / "data" / "toy")] * 4
     assert sorted(server.paths) == ["/a.txt", "/deep/b.bin"]
     assert tree(cache / "data" / "toy") == FILES

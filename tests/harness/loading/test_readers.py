@@ -37,7 +37,7 @@ ARRAYS = st.sampled_from(list(CODES)).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(array=ARRAYS, compressed=st.booleans())
 def test_idx_files_of_all_types_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, array: np.ndarray[Any, Any], compressed: bool

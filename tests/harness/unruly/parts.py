@@ -108,6 +108,8 @@ class Misbehave:
         os.abort()
 
     def parricide(self, trial):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (trial.workdir / "child").write_text(str(child.pid))
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(600)
 
