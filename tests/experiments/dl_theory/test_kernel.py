@@ -6,7 +6,12 @@ import pytest
 import torch
 from scipy import integrate
 
-from experiments.dl_theory.activations import ACTIVATIONS, named, piecewise_linear
+from experiments.dl_theory.activations import (
+    ACTIVATIONS,
+    Activation,
+    named,
+    piecewise_linear,
+)
 from experiments.dl_theory.kernel import (
     Layer,
     averages,
@@ -17,6 +22,7 @@ from experiments.dl_theory.kernel import (
     relu_cosine,
     vertex_rate,
 )
+from experiments.dl_theory.training import limit_kernel
 
 SMOOTH = ["tanh", "sin", "gelu", "swish", "sigmoid", "softplus"]
 
@@ -87,6 +93,24 @@ def test_sigmoid_and_softplus_have_no_critical_layer() -> None:
         assert critical_points(named(name)) == []
         with pytest.raises(ValueError, match="no critical"):
             critical_layer(named(name))
+
+
+def test_a_critical_point_that_asks_for_a_negative_variance_is_none() -> None:
+    """GELU and a tenth has susceptibilities of 1 at K = 18.96, with C_b = -0.22."""
+    gelu = named("gelu")
+    lifted = Activation(lambda z: gelu.value(z) + 0.1, gelu.first, gelu.second)
+    at = averages(lifted, 18.958926)
+    assert at.slope == pytest.approx(at.gain, abs=1e-6)
+    assert at.square / at.gain > 18.958926 + 0.2
+    assert critical_points(lifted) == []
+
+
+def test_the_tangent_kernel_is_that_of_two_equal_inputs() -> None:
+    """Away from scale-invariant activations the two susceptibilities differ."""
+    x = torch.full((1, 7), 0.9**0.5, dtype=torch.float64)
+    along = flow(critical_layer(named("tanh")), 0.9, 5).tangent
+    expected = [float(limit_kernel(x, depth)) for depth in range(1, 6)]
+    assert along == pytest.approx(expected, rel=1e-5)
 
 
 def test_skips_need_criticality_without_biases() -> None:

@@ -72,6 +72,13 @@ def test_kernel_grows_by_its_off_critical_factor() -> None:
         assert abs(rate.value - math.log(scale)) < 4 * rate.stderr + 1e-3
 
 
+def test_the_vertex_of_relu_networks_grows_by_a_factor() -> None:
+    """By 1 + 5/n a layer, at any depth; a straight line through twelve layers has slope 8/n."""
+    found = run(Preactivations("relu", width=64, depth=12, networks=20_000))
+    rate: Any = found.metrics["vertex_rate"]
+    assert abs(rate.value - 5) < 4 * rate.stderr < 2
+
+
 def test_linear_networks_collapse_at_one_aspect_ratio_and_not_at_one_depth() -> None:
     options = {"networks": 100, "aspect_networks": 20_000, "widths": [8, 32]}
     spreads = [

@@ -85,6 +85,14 @@ def test_logs_are_told_apart_by_size_and_error(parametrization, name) -> None:
         assert not 0.67 < outcome.metrics[f"{measured}_over_{other}"].value < 1.5
 
 
+def test_lengths_below_the_shortest_have_no_say_in_the_ratios() -> None:
+    logs = made_logs("ntk")
+    spoilt = {k: logs.to_90[19] if k < 6 else curve for k, curve in logs.to_90.items()}
+    found = OfficialRuns(shortest=6).run(trial(OfficialLogs(spoilt, logs.to_999)))
+    assert found.metrics["size_over_ntk"].value == pytest.approx(1)
+    assert found.series["ensemble_size"].x == list(range(6, 20))
+
+
 def test_expected_error_of_a_hand_computed_case() -> None:
     at = moments(3, 2)
     bias = (2 * (float(at.on) - 0.5**0.5) ** 2 + float(at.off) ** 2) / 3

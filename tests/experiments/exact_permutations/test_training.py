@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.exact_permutations import procedure
 from experiments.exact_permutations.limit import moments
 from experiments.exact_permutations.model import NetworkEnsemble, NotConverged, train
 from experiments.exact_permutations.procedure import Ensembles, Widths
@@ -168,6 +169,15 @@ def test_output_moments_of_gaussians() -> None:
     assert found["excess_kurtosis"].value == pytest.approx(0, abs=0.05)
 
 
+def test_a_network_counts_once_in_the_error_of_a_mean() -> None:
+    """Where all its outputs are alike there are as many independent ones as networks."""
+    torch.manual_seed(8)
+    task, each = Task(4, False, 20, CPU), torch.randn(400, 1, 1)
+    found = output_moments(each.expand(-1, *task.labels.shape), task)
+    for name in ("mean_on", "mean_off"):
+        assert found[name].stderr == pytest.approx(float(each.double().std()) / 20)
+
+
 def test_first_reached_counts_from_one_and_refuses_to_guess() -> None:
     assert first_reached(np.array([0.2, 0.9, 0.5, 1.0]), 0.9) == 2
     with pytest.raises(RuntimeError, match=r"0\.950"):
@@ -190,6 +200,26 @@ def test_ensembles_report_what_they_say_and_repeat_themselves() -> None:
     assert first == again
     assert {*first.metrics, *first.series} == Ensembles.produces(SMALL)
     assert Ensembles(**SMALL).run(trial(6)) != first
+
+
+def test_the_size_for_all_inputs_is_where_the_curve_over_all_inputs_is(monkeypatch) -> None:
+    steps = np.arange(1, 21)
+    curves = (steps >= 3) * 1.0, (steps >= 7) * 1.0
+    monkeypatch.setattr(procedure, "accuracy_curves", lambda outputs, task: curves)
+    found = Ensembles(**SMALL | {"lengths": [3], "members": [20]}).run(trial()).metrics
+    assert (found["ensemble_size_k3"], found["all_inputs_size_k3"]) == (3, 7)
+
+
+def test_no_two_networks_of_an_ensemble_are_the_same(monkeypatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def watched(outputs: torch.Tensor, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(outputs)
+        return accuracy_curves(outputs, task)
+
+    monkeypatch.setattr(procedure, "accuracy_curves", watched)
+    Ensembles("ntk", [4], [40], 32, batch=16).run(trial())
+    assert [len(outputs[:, 0, 0].unique()) for outputs in seen] == [40]
 
 
 def test_an_interrupted_trial_goes_on_and_ends_in_the_same_figures(tmp_path) -> None:

@@ -82,6 +82,30 @@ def test_clips_move_at_their_velocity_and_half_of_the_training_clips_are_mirrore
         torch.testing.assert_close(clips[torch.tensor([index])]["x"][0, 5, 0], expected)
 
 
+def test_persons_are_dealt_as_the_data_set_says():
+    parts = [Span("a", person, 0, 0, 31).part for person in range(1, 26)]
+    assert parts == 16 * ["train"] + 4 * ["val"] + 5 * ["test"]
+
+
+def test_every_span_has_a_velocity_of_its_own_and_its_clips_share_it():
+    video = torch.zeros(32, 2, 2, dtype=torch.uint8)
+    spans = [Span("a", person, 0, 0, 31) for person in range(10)]
+    clips = Clips({"a": video}, spans, 3, 2, torch.Generator().manual_seed(0))
+    first, *others = clips.velocity.split(10)
+    assert all(torch.equal(first, other) for other in others)
+    assert len(first.unique(dim=0)) > 5
+
+
+@torch.no_grad()
+def test_actions_are_told_from_the_largest_activity_over_banks_in_the_end():
+    torch.manual_seed(0)
+    model, x = Recogniser(8, 3, hidden=4, reach=1).eval(), torch.rand(2, 3, 1, 8, 8)
+    h = model.cell.initial(2, x)
+    for step, frame in enumerate(x.unbind(1)):
+        h = model.cell(frame, h, step)
+    torch.testing.assert_close(model(x), model.head(h.max(dim=1).values.mean((2, 3))))
+
+
 def test_banks_of_a_recogniser_follow_a_flow():
     torch.manual_seed(0)
     model = Recogniser(9, 3, hidden=4, reach=1).double()

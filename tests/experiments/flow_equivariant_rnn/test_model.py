@@ -102,8 +102,9 @@ def test_predictions_are_fed_back_without_gradient():
     torch.testing.assert_close(torch.stack(frames[4:], 1), predicted[:, :3])
 
 
-def test_a_prediction_is_fed_back_and_decoded_from_the_largest_bank():
-    model, x = network(), noise(3)
+@pytest.mark.parametrize("flow", ["constant", "alternating"])
+def test_a_prediction_is_fed_back_and_decoded_from_the_largest_bank(flow):
+    model, x = network(flow=flow), noise(3)
     h = model.cell(x[:, -1], model.state(x), 3)
     first = model.decoder(h.max(dim=1).values)
     second = model.decoder(model.cell(first, h, 4).max(dim=1).values)

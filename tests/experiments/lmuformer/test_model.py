@@ -9,6 +9,7 @@ from experiments.lmuformer.model import (
     PixelLMU,
     PlainLMU,
     Recurrent,
+    read_out,
     running_mean,
 )
 from experiments.lmuformer.spiking import SpikingAttention, SpikingLMUFormer, SpikingLMUMixing
@@ -137,6 +138,12 @@ def test_the_head_sees_the_mean_over_frames():
 def test_the_running_mean_starts_with_the_first_frame():
     x = torch.tensor([[[1.0], [3.0], [8.0]]])
     assert running_mean(x).flatten().tolist() == [1.0, 2.0, 4.0]
+
+
+def test_states_are_read_out_at_the_end_or_on_average():
+    states = torch.tensor([[[1.0], [3.0], [8.0]]])
+    assert read_out(states, "last").tolist() == [[8.0]]
+    assert read_out(states, "mean").tolist() == [[4.0]]
 
 
 def test_every_weight_of_the_spiking_network_meets_spikes_or_the_input():

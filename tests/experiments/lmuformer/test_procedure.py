@@ -74,6 +74,17 @@ def test_prefix_figures_look_at_each_sequences_own_length():
     assert figures.series["prefix_accuracy"].y[-1] == 0.75
 
 
+def test_shortening_is_against_the_accuracy_on_whole_sequences():
+    """However right the network was before."""
+    right = torch.zeros(200, 10, dtype=torch.bool)
+    right[:100, 2:] = True
+    right[100:, 5] = True
+    figures = prefix_figures(right, torch.full((200,), 10))
+    assert figures.metrics["accuracy_at_100"] == 0.5
+    assert max(figures.series["prefix_accuracy"].y) == 1
+    assert figures.metrics["shortening"] == pytest.approx(0.75)  # a quarter is the third frame
+
+
 def test_mixed_waveforms_and_labels_are_mixed_alike():
     generator = torch.Generator().manual_seed(0)
     y = torch.eye(200)

@@ -23,7 +23,7 @@ from experiments.multitasking_hopfield.minima import (
 )
 from experiments.multitasking_hopfield.network import HebbianNetwork
 from experiments.multitasking_hopfield.patterns import diluted, signs
-from experiments.multitasking_hopfield.storing import Dilution, Noise
+from experiments.multitasking_hopfield.storing import Dilution, Noise, over_draws
 from experiments.multitasking_hopfield.theory import data_set_entropy
 from experiments.multitasking_hopfield.thresholds import Onset, Stability, Thresholds
 from harness.procedures.base import Outcome, Trial
@@ -146,6 +146,21 @@ def test_examples_without_information_teach_nothing() -> None:
     for protocol in ("supervised", "unsupervised"):
         setting = Setting(protocol, 3, 0.2, 0.025, **SMALL)  # type: ignore[arg-type]
         assert setting.retrieved(trial(0), 1e-3, 10).norm(dim=-1).max() < 0.2 * setting.stored()
+
+
+def test_what_is_retrieved_is_that_of_the_second_half_of_the_updates(monkeypatch) -> None:
+    def counted(self, state, noise, drawn, generator) -> torch.Tensor:
+        return torch.arange(float(len(noise)))[:, None, None].expand(-1, *drawn.shape[:2])
+
+    monkeypatch.setattr(HebbianNetwork, "sample", counted)
+    setting = Setting("supervised", 1, 0.2, 0.025, draws=2, neurons=50, updates=8)
+    assert setting.retrieved(trial(0), 0.5, 3).tolist() == [[5.5], [5.5]]
+
+
+def test_the_error_of_a_mean_falls_with_the_draws() -> None:
+    found = over_draws(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    assert (found.value, found.stderr) == (3, pytest.approx((14 / 3 / 4) ** 0.5))
+    assert over_draws(torch.tensor([2.0])).stderr is None
 
 
 def test_equal_entropy_gives_equal_learning_and_another_law_does_not() -> None:

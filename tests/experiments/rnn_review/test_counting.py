@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +59,15 @@ def test_ngrams_foretell_what_their_context_decides():
     assert outcome.metrics["loss"] == min(curve) < 0.01
 
 
+def test_the_order_is_the_one_that_is_best_on_validation_data():
+    """On a test text without order it is the worst."""
+    data = cut(torch.tensor([0, 1, 1, 2] * 2000), 3, 10, None)
+    shuffled = data.end[torch.randperm(len(data.end), generator=torch.Generator().manual_seed(0))]
+    outcome = NGrams(orders=2).run(trial(replace(data, end=shuffled)))
+    curve = outcome.series["loss_over_order"].y
+    assert outcome.metrics["loss"] == curve[2] > min(curve) + 0.5
+
+
 def test_the_predictor_without_memory_meets_the_bound_of_copying():
     data = copying(0, length=30, count=5, kinds=4, train=20_000, test=2000)
     loss = Marginals().run(trial(data)).metrics["loss"]
@@ -72,3 +82,10 @@ def test_the_usual_tag_is_the_most_frequent_one_of_a_word_or_of_its_ending():
     right = [True, False, True, True, False, True, False]
     accuracy = UsualTag().run(trial(data)).metrics["accuracy"]
     assert accuracy == pytest.approx(sum(right) / len(right))
+
+
+def test_the_usual_tag_is_that_of_training_whatever_the_test_says():
+    known = [("run", "VERB"), ("run", "VERB"), ("nation", "NOUN")]
+    hostile = [("run", "NOUN"), ("run", "NOUN"), ("ration", "VERB")]
+    data = tagged([known], [known], [hostile], 2, None)
+    assert UsualTag().run(trial(data)).metrics["accuracy"] == 0

@@ -12,6 +12,7 @@ from experiments.scale_mixture_nngp import classifier
 from experiments.scale_mixture_nngp.classifier import (
     Bound,
     Classification,
+    Latent,
     SparseProcess,
     per_class,
 )
@@ -106,6 +107,19 @@ def test_draws_share_one_scale_and_have_the_t_laws_variance() -> None:
     assert together == pytest.approx(1.25, abs=0.06)
 
 
+def test_the_draws_teach_the_shape_of_the_posterior_scale() -> None:
+    """The mean square of a draw is b / (a - 1), which falls by a b / (a - 1)² with ln a."""
+    made = process(heavy_tailed=True)
+    with torch.no_grad():
+        made.log_a.fill_(math.log(8))
+    latent = Latent(torch.zeros(1, 1).double(), torch.ones(1, 1).double())
+    torch.manual_seed(0)
+    made.sample(latent, 100_000).square().mean().backward()
+    b = float(made.log_b.detach().exp())
+    assert float(made.log_a.grad) == pytest.approx(-8 * b / 49, rel=0.05)
+    assert float(made.log_b.grad) == pytest.approx(b / 7, rel=0.05)
+
+
 def test_the_objective_is_the_divergence_by_image_and_the_cross_entropy() -> None:
     made, at = process(heavy_tailed=False), At(0, 0, 0, 1, 1, torch.device("cpu"))
     with torch.no_grad():
@@ -161,6 +175,18 @@ def test_easy_classes_are_learned(heavy_tailed) -> None:
 
 def test_without_training_classes_are_guessed() -> None:
     assert run(None, False, epochs=0)["nll_clean"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_predictions_are_means_of_probabilities(monkeypatch) -> None:
+    """Latent values that say much, one way or the other, make chances even and not small."""
+
+    def wild(process: SparseProcess, x: torch.Tensor, factor: torch.Tensor) -> Latent:
+        return Latent(x.new_zeros(len(x), 2), x.new_full((len(x), 2), 25.0))
+
+    monkeypatch.setattr(SparseProcess, "latent", wild)
+    found = run(None, False, epochs=0)
+    assert found["nll_clean"] == pytest.approx(math.log(2), abs=0.05)
+    assert found["entropy_clean"] == pytest.approx(math.log(2), abs=0.02)
 
 
 def test_the_rate_falls_to_zero_on_a_cosine(monkeypatch) -> None:

@@ -122,6 +122,22 @@ def test_trained_readouts_follow_the_law_of_descent_and_not_the_posterior() -> N
     assert number(found, "distance") < 1.63 / math.sqrt(300) < number(found, "posterior_distance")
 
 
+def test_readouts_trained_at_infinite_width_keep_the_tails_of_the_prior(monkeypatch) -> None:
+    """So many networks tell a t law from a Gaussian one; there their conditionals are drawn."""
+
+    def trained(law, x, y, scales, limit, generator):
+        kernel, n = limit.nngp, len(y)
+        normal = torch.randn(len(scales), len(x), generator=generator, dtype=torch.float64)
+        drawn = scales.sqrt()[:, None] * (normal @ nngp.cholesky(kernel).mT)
+        missed = y - drawn[:, :n]
+        return drawn + missed @ torch.linalg.solve(kernel[:n, :n], kernel[:n])
+
+    monkeypatch.setattr(laws.TrainedLaw, "_train", trained)
+    found = run(laws.TrainedLaw("readout", networks=20_000, batch=20_000))
+    assert number(found, "distance") < 1.63 / math.sqrt(20_000)
+    assert number(found, "tail_share") == pytest.approx(0.05, abs=0.006)
+
+
 def test_readouts_trained_from_scales_of_the_posterior_follow_the_posterior() -> None:
     options = {"networks": 300, "width": 512, "tolerance": 1e-3}
     found = run(laws.TrainedLaw("readout", posterior_scale=True, **options), seed=1)

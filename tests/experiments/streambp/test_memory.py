@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
-from experiments.streambp import data
+from experiments.streambp import data, procedure
 from experiments.streambp.backward import Method
 from experiments.streambp.memory import Growth, LinearToy, Longest, Weights, make, peak, step
 from experiments.streambp.model import Decoder
 from experiments.streambp.procedure import Speed, TokenLoss, Training
 from harness.loading.splits import Splits, Tensors
 from harness.procedures.cost import Ledger
+from harness.procedures.recipe import At
 
 SMALL = {"vocabulary": 1000, "width": 32, "layers": 1, "heads": 4, "kv_heads": 2, "hidden": 48}
 
@@ -88,6 +89,7 @@ def test_growth_tells_methods_apart(trial) -> None:
     assert stream.metrics["memory_growth"].value == pytest.approx(1, abs=0.01)
     assert whole.metrics["memory_growth"].value > 1.2, "its mask is a square"
     assert stream.series["score_flops"].y == pytest.approx([1, 3 / 4, 5 / 8])
+    assert stream.metrics["score_flops_error"].value < 1e-9, "that is (1 + D) / (2 D)"
     assert stream.metrics["saved_by_layer_error"].value < 0.01
     assert stream.metrics["flops_over_checkpointing"].value < 1
     assert whole.metrics["flops_over_checkpointing"].value > 1
@@ -98,6 +100,13 @@ def test_speed_is_measured_at_every_length(trial) -> None:
     found = Speed(Method(), settings, [16, 32], divisions=3, repeats=1).run(trial())
     assert found.series["speedup"].x == [16, 32]
     assert found.metrics["speedup_longest"] == found.series["speedup"].y[-1] > 0
+
+
+def test_a_speedup_says_how_many_times_longer_checkpointing_takes(trial, monkeypatch) -> None:
+    timed = {"checkpoint": 6.0, "method": 2.0}
+    monkeypatch.setattr(procedure, "interleaved", lambda runs, repeats: {n: timed[n] for n in runs})
+    found = Speed(Method(), SMALL, [16, 32]).run(trial()).metrics
+    assert found["speedup_shortest"] == found["speedup_longest"] == 3
 
 
 def test_windows_follow_each_other_and_splits_are_apart(tmp_path) -> None:
@@ -151,6 +160,18 @@ def test_training_is_the_same_with_either_gradient_and_learns_only_order(trial) 
     nonsense = Splits(Tensors(x=columns["x"], y=shuffled), splits.test, dims=splits.dims)
     assert standard < chance - 0.1
     assert fitted(trial, nonsense, Method("stream", 10, 7)) > chance - 0.02
+
+
+def test_gathered_gradients_are_scaled_as_the_loss_is() -> None:
+    model = Decoder(**SMALL | {"vocabulary": 50})
+    fit = Training(Method("stream", 4, 4), loss=torch.nn.CrossEntropyLoss(), metrics={})
+    tokens, found = torch.randint(50, (2, 10)), []
+    batch, at = {"x": tokens[:, :-1], "y": tokens[:, 1:]}, At(0, 0, 0, 1, 1, torch.device("cpu"))
+    for factor in (1.0, 3.0):
+        model.zero_grad()
+        (factor * fit.training_loss(model, batch, at)).backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(found[1], [3 * gradient for gradient in found[0]])
 
 
 def test_token_loss_weighs_tokens_over_batches() -> None:

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 from torchmetrics import MeanAbsoluteError
 
+from experiments.streaminnc import speed
 from experiments.streaminnc.data import simulated
 from experiments.streaminnc.model import AccelerationNet, EEGNet, HeartRateNet
 from experiments.streaminnc.procedure import (
+    FIRST_BLOCK,
     Identity,
     Naive,
     StreamedFit,
@@ -19,6 +21,7 @@ from experiments.streaminnc.procedure import (
     streamed_figures,
 )
 from experiments.streaminnc.speed import Speed
+from experiments.streaminnc.streaming import Streaming, stages, total_stride
 from harness.procedures.base import Trial
 
 
@@ -78,6 +81,34 @@ def test_zero_padding_is_compared_with_windows_without_history():
     assert len(full) == len(recording.starts())
     errors = (full - recording.rate[5:]).abs()
     assert figures["mae_full"] == pytest.approx(float(errors.mean()), rel=1e-5)
+
+
+@torch.no_grad()
+def test_partial_streaming_knows_the_past_in_its_first_block_only():
+    net, data = net_and_data(history=0)
+    figures, recording = streamed_figures(net, data, misaligned_step=63), data.recordings[0]
+    x = recording.windows(recording.starts(), enough_history(net))
+    parts = stages(net.features)
+    first, rest = parts[:FIRST_BLOCK], parts[FIRST_BLOCK:]
+    for stage in first:
+        x = stage.full(x)
+    x = x[..., -(256 // total_stride(first)) :]
+    for stage in rest:
+        x = stage.full(x)
+    full = net(recording.windows(recording.starts(), 0))
+    assert figures["nrmse_partial"] == pytest.approx(nrmse(full, net.head(x)), rel=1e-3)
+    assert figures["nrmse_partial"] < 0.9 * figures["nrmse_exact"]
+
+
+@torch.no_grad()
+def test_the_error_of_a_way_is_that_of_what_it_puts_out():
+    net, data = net_and_data(history=0)
+    figures, recording = streamed_figures(net, data, misaligned_step=63), data.recordings[0]
+    streaming = Streaming(net.features, 256, 64, memory=False)
+    output = net.head(streaming.run(recording.x[None])[recording.starts() // 64])
+    expected = float((output - recording.rate_at(recording.starts())).abs().mean())
+    assert figures["mae_approximate"] == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - figures["mae_full"]) > 1e-3
 
 
 def test_a_receptive_field_needs_whole_columns():
@@ -151,6 +182,51 @@ def test_speed_counts_the_operations_of_what_is_recomputed(monkeypatch):
     exact, again = (Speed(recompute=r).run(trial(AccelerationNet)) for r in (False, True))
     assert exact.metrics["operations_deviation"].value == 0
     assert again.metrics["operations_deviation"].value == pytest.approx(11 / 12)
+
+
+def timed(monkeypatch, model=AccelerationNet, **options):
+    """What is timed, by way and divisor."""
+    kept = {}
+
+    def watched(self, inferences, trial):
+        kept.update(inferences)
+        return {(way, divisor): 1 / divisor for way, divisor in inferences}
+
+    monkeypatch.setattr(Speed, "_fastest", watched)
+    torch.manual_seed(0)
+    Speed(divisors=[2, 4], **options).run(trial(model))
+    with torch.no_grad():
+        return {name: inference() for name, inference in kept.items()}
+
+
+def test_all_that_is_timed_ends_with_the_head(monkeypatch):
+    outputs = timed(monkeypatch, streams=3)
+    assert {output.shape for output in outputs.values()} == {(3, 2)}
+
+
+def test_approximate_streaming_forgets_and_the_control_of_both_does_not_stream(monkeypatch):
+    def headless() -> AccelerationNet:
+        net = AccelerationNet(window=24)
+        net.head = nn.Flatten()  # whose mean over columns would hide a few of them
+        return net
+
+    streamed, again = (timed(monkeypatch, headless, recompute=r) for r in (False, True))
+    for divisor in (2, 4):
+        assert not torch.allclose(streamed["exact", divisor], streamed["approximate", divisor])
+        torch.testing.assert_close(again["exact", divisor], again["approximate", divisor])
+
+
+def test_the_fastest_round_counts_after_two_that_do_not(monkeypatch):
+    rounds = [0.1, 0.2, 5.0, 3.0, 4.0]
+    calls = iter([second * share for second in rounds for share in (2, 0.5, 0.5, 0.25, 0.25)])
+    monkeypatch.setattr(speed, "_seconds", lambda inference: next(calls))
+    found = Speed(divisors=[2, 4], rounds=3).run(trial(AccelerationNet))
+    assert found.series["speedup_exact"].y == pytest.approx([4, 8])
+    assert next(calls, None) is None
+    rising = iter(range(1, 26))
+    monkeypatch.setattr(speed, "_seconds", lambda inference: float(next(rising)))
+    found = Speed(divisors=[2, 4], rounds=3).run(trial(AccelerationNet))
+    assert found.series["speedup_exact"].y == pytest.approx([11 / 12, 11 / 14])
 
 
 def test_speed_times_streaming_itself():

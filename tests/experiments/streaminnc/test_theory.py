@@ -90,7 +90,8 @@ def test_subsampling_error_of_a_cosine_is_a_chord():
     chord = 2 * math.sin(math.pi * (length - 1) / 250)
     assert largest == pytest.approx(chord, rel=1e-3)
     assert mean == pytest.approx(2 / math.pi * chord, rel=1e-2)
-    assert chord < pooling_bound(length, 1 / 250)
+    bound = pooling_bound(length, 1 / 250)
+    assert 0.999 * bound < chord < bound  # a slow signal all but reaches it
 
 
 def test_a_shift_by_the_whole_length_costs_nothing():

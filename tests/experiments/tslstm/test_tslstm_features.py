@@ -157,6 +157,8 @@ def test_a_single_stream_and_shuffled_time(tmp_path: Path) -> None:
     assert not torch.equal(plain, mixed)
     torch.testing.assert_close(plain.sum(-1).sort(1).values, mixed.sum(-1).sort(1).values)
     assert torch.equal(shuffled.train[torch.tensor([3])]["x"][0], mixed[3])
+    orders = [split.orders.tolist() for split in (shuffled.train, shuffled.test)]
+    assert orders[0] != orders[1]
 
 
 def test_an_uneven_memory_order_is_kept(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ def test_torch7_initialisation_covers_the_scales_of_batch_norm() -> None:
     assert torch.equal(TSLSTM(60, CLASSES).segment_norms[0].weight, torch.ones(60))
 
 
+def test_step_norm_keeps_its_statistics_where_the_videos_are() -> None:
+    norm = StepNorm(3).to("meta").train()
+    norm(torch.empty(4, 5, 3, device="meta"))
+    assert norm.running_mean.device == norm.running_var.device == torch.device("meta")
+
+
 def test_step_norm_takes_statistics_per_step_and_shares_running_ones() -> None:
     norm = StepNorm(WIDTH)
     x = videos() * torch.arange(1, STEPS + 1)[None, :, None]

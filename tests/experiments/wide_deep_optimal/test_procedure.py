@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.nngp import Hermite, Relu
-from experiments.wide_deep_optimal import activations, data, theory
+from baselines.nngp import Correlation, Hermite, Relu
+from experiments.wide_deep_optimal import activations, classifiers, data, kernels, theory
 from experiments.wide_deep_optimal.procedure import DeepKernel, Regression, Rule, Sample
 from harness.loading.splits import Splits, Tensors
 from harness.procedures.base import Outcome, Procedure, Trial
@@ -76,6 +76,14 @@ def test_sizes_are_nested_and_depth_grows_with_them(circle) -> None:
     assert 0 < swept.metrics["closest"] < 0.05
     with pytest.raises(ValueError, match="500 training inputs"):
         run(DeepKernel("optimal", sizes=[500]), circle)
+
+
+def test_the_closest_pair_is_of_two_inputs(circle) -> None:
+    found = run(DeepKernel("optimal", depth=3, sizes=[20]), circle).metrics["closest"]
+    gap = classifiers.closest(Sample.of(circle).first(20).train)
+    at = Correlation.of_gap(torch.tensor(gap, dtype=torch.float64))
+    expected = float(torch.exp(kernels.log_nngp(activations.optimal(1), at, 3)))
+    assert found == pytest.approx(expected, rel=1e-10) and expected < 1 - 1e-8
 
 
 @pytest.mark.parametrize("procedure", [DeepKernel("optimal"), DeepKernel("relu", "ntk", 3)])
