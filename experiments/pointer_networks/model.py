@@ -103,7 +103,9 @@ class EncoderDecoder(nn.Module):
         memory, state = self.encode(points, lengths)
         inputs = take(memory.inputs, _shifted(y))
         lasting = (y != PAD).sum(dim=1)
-        decoded = recurrence.states(self.decoder, inputs, (state.hidden, state.cell), lasting)
+        decoded = recurrence.hidden_states(
+            self.decoder, inputs, (state.hidden, state.cell), lasting
+        )
         return self.predict(memory, decoded, lasting)
 
     def step(self, memory: Memory, token: Tensor, state: State) -> tuple[Tensor, State]:

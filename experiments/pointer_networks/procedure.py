@@ -31,6 +31,7 @@ class Pointing(Fit):
         task: hull, delaunay or tsp.
         beams: width of the beam search.
         constraint: what the search may output.
+        renormalised: spread the probability of what it may not output over the rest.
         test_points: numbers of points of further test sets.
         fit: arguments of :class:`harness.procedures.fit.Fit`.
     """
@@ -40,6 +41,7 @@ class Pointing(Fit):
         task: Task,
         beams: int = 1,
         constraint: Constraint = "none",
+        renormalised: bool = False,
         test_points: list[int] | None = None,
         **fit: Any,
     ) -> None:
@@ -51,6 +53,7 @@ class Pointing(Fit):
         self.task = task
         self.beams = beams
         self.constraint = constraint
+        self.renormalised = renormalised
         self.test_points = test_points or []
 
     @classmethod
@@ -86,6 +89,7 @@ class Pointing(Fit):
             steps=longest_output(self.task, batch["points"].shape[1]),
             width=beams,
             constraint=self.constraint,
+            renormalised=self.renormalised,
         )
 
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:

@@ -12,11 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp import custom_bwd, custom_fwd
 from torch.autograd import Function
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-single = custom_fwd(device_type="cpu", cast_inputs=torch.float32)
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
@@ -47,18 +45,21 @@ def run(
     steps = torch.arange(int(lengths.max())).unsqueeze(1)
     running = (lengths > steps).sum(dim=1).tolist()
     sequence = inputs[order, : len(running)].transpose(0, 1)
-    bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0).unsqueeze(1)
-    weight = torch.cat([lstm.weight_ih_l0, bias, lstm.weight_hh_l0], dim=1)
-    states, hidden, cell = _Steps.apply(sequence, state[0][order], state[1][order], weight, running)
+    w_input, w_hidden, b_input, b_hidden = lstm.all_weights[0]
+    weight = torch.cat([w_input, (b_input + b_hidden).unsqueeze(1), w_hidden], dim=1)
+    sequence, *begin = (part.to(weight.dtype) for part in (sequence, *(p[order] for p in state)))
+    with torch.autocast("cpu", enabled=False):
+        states, hidden, cell = _Steps.apply(  # type: ignore[no-untyped-call]
+            sequence, *begin, weight, running
+        )
     rest = inputs.shape[1] - len(running)
-    return (
-        nn.functional.pad(states.transpose(0, 1)[back], (0, 0, 0, rest)),
-        hidden[back],
-        cell[back],
-    )
+    states = nn.functional.pad(states.transpose(0, 1)[back], (0, 0, 0, rest))
+    return states, hidden[back], cell[back]
 
 
-def states(lstm: nn.LSTM, inputs: Tensor, state: tuple[Tensor, Tensor], lengths: Tensor) -> Tensor:
+def hidden_states(
+    lstm: nn.LSTM, inputs: Tensor, state: tuple[Tensor, Tensor], lengths: Tensor
+) -> Tensor:
     """The hidden states of :func:`run` alone, for which torch's layer serves unless most steps
     are padding."""
     if inputs.device.type != "cpu" or 2 * int(lengths.sum()) > inputs.shape[0] * inputs.shape[1]:
@@ -79,9 +80,13 @@ def _packed(
 
 def cell(lstm: nn.LSTM, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """One step of x (B, D) from h and c (B, H): the new h and c."""
-    gates = nn.functional.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0)
-    gates = gates + nn.functional.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0)
-    found: tuple[Tensor, Tensor] = _Gates.apply(gates, memory)
+    w_input, w_hidden, b_input, b_hidden = lstm.all_weights[0]
+    gates = nn.functional.linear(x, w_input, b_input)
+    gates = gates + nn.functional.linear(hidden, w_hidden, b_hidden)
+    with torch.autocast("cpu", enabled=False):
+        found: tuple[Tensor, Tensor] = _Gates.apply(  # type: ignore[no-untyped-call]
+            gates.to(memory.dtype), memory
+        )
     return found
 
 
@@ -89,7 +94,6 @@ class _Steps(Function):
     """All steps; sequences (n, B, D) by falling length, ``running[t]`` of them at step t."""
 
     @staticmethod
-    @single
     def forward(
         ctx: Any,
         sequence: Tensor,
@@ -126,7 +130,6 @@ class _Steps(Function):
         return states, last_hidden, last_cell
 
     @staticmethod
-    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         of_states, of_hidden, of_cell = grads
         read, gates, cells, squashed, weight = ctx.saved_tensors
@@ -159,7 +162,6 @@ class _Gates(Function):
     """h and c (B, H) from the gates before their non-linearities, (B, 4H), and the c before."""
 
     @staticmethod
-    @single
     def forward(ctx: Any, gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         gates, cell = gates.clone(), memory.clone()
         squashed, hidden = torch.empty_like(memory), torch.empty_like(memory)
@@ -168,7 +170,6 @@ class _Gates(Function):
         return hidden, cell
 
     @staticmethod
-    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         gates, memory, squashed = ctx.saved_tensors
         of_cell, of_gates = grads[1].clone(), torch.empty_like(gates)
@@ -182,7 +183,7 @@ def _forward(gates: Tensor, before: Tensor, cell: Tensor, squashed: Tensor, hidd
     gates[:, : 2 * units].sigmoid_()
     gates[:, 2 * units : 3 * units].tanh_()
     gates[:, 3 * units :].sigmoid_()
-    i, f, g, o = gates.split(units, dim=1)
+    i, f, g, o = gates.chunk(4, dim=1)
     torch.mul(f, before, out=cell).addcmul_(i, g)
     torch.tanh(cell, out=squashed)
     torch.mul(o, squashed, out=hidden)
@@ -197,9 +198,8 @@ def _backward(
     of_gates: Tensor,
 ) -> None:
     """Fill the gradient of the gates, and turn that of c into that of the c before, in place."""
-    units = before.shape[1]
-    i, f, g, o = gates.split(units, dim=1)
-    of_i, of_f, of_g, of_o = of_gates.split(units, dim=1)
+    i, f, g, o = gates.chunk(4, dim=1)
+    of_i, of_f, of_g, of_o = of_gates.chunk(4, dim=1)
     sigmoid_backward(of_hidden * squashed, o, grad_input=of_o)
     of_cell += torch.ops.aten.tanh_backward(of_hidden * o, squashed)
     sigmoid_backward(of_cell * g, i, grad_input=of_i)

@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.amp import custom_bwd, custom_fwd
 from torch.autograd import Function
 
-single = custom_fwd(device_type="cpu", cast_inputs=torch.float32)
 BLOCK = 1 << 17  # numbers: half a megabyte
 
 
@@ -31,7 +29,10 @@ def additive(keys: Tensor, queries: Tensor, v: Tensor, inputs: Tensor, outputs: 
     Returns:
         u, (B, m, n); what does not count is 0, or the score of its padding.
     """
-    scores: Tensor = _Additive.apply(keys, queries, v, _blocks(inputs, outputs, len(v)))
+    with torch.autocast("cpu", enabled=False):
+        keys, queries = keys.to(v.dtype), queries.to(v.dtype)
+        blocks = _blocks(inputs, outputs, len(v))
+        scores: Tensor = _Additive.apply(keys, queries, v, blocks)  # type: ignore[no-untyped-call]
     return scores
 
 
@@ -51,7 +52,6 @@ def _blocks(inputs: Tensor, outputs: Tensor, units: int) -> list[tuple[Tensor, i
 
 class _Additive(Function):
     @staticmethod
-    @single
     def forward(
         ctx: Any, keys: Tensor, queries: Tensor, v: Tensor, blocks: list[tuple[Tensor, int, int]]
     ) -> Tensor:
@@ -66,7 +66,6 @@ class _Additive(Function):
         return scores
 
     @staticmethod
-    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         v, *joint = ctx.saved_tensors
         of_keys, of_queries = (grads[0].new_zeros(shape) for shape in ctx.shapes)

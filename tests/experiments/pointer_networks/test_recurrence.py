@@ -53,7 +53,7 @@ def test_every_sequence_is_run_as_if_alone_with_the_same_gradients(
 @pytest.mark.parametrize("lengths", [LENGTHS, torch.tensor([1, 1, 7, 2, 1])])
 def test_states_alone_are_those_of_a_run(lstm: nn.LSTM, lengths: Tensor) -> None:
     inputs, state = start()
-    found = recurrence.states(lstm, inputs, state, lengths)
+    found = recurrence.hidden_states(lstm, inputs, state, lengths)
     expected = recurrence.run(lstm, inputs, state, lengths)[0]
     for ours, theirs, n in zip(found, expected, lengths.tolist(), strict=True):
         torch.testing.assert_close(ours[:n], theirs[:n])
