@@ -111,7 +111,8 @@ class EncoderDecoder(nn.Module):
     def step(self, memory: Memory, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, n + 1) of the token that follows ``token`` (B,); the first follows 0."""
         x = take(memory.inputs, token.unsqueeze(1))[:, 0]
-        hidden, cell = recurrence.cell(self.decoder, x, state.hidden, state.cell)
+        weights = recurrence.weights(self.decoder)
+        hidden, cell = recurrence.cell(weights, x, state.hidden, state.cell)
         logits = self.predict(memory, hidden.unsqueeze(1), torch.ones_like(token))
         return logits[:, 0], State(hidden, cell, state.context)
 
@@ -170,25 +171,27 @@ class AttentionSeq2Seq(EncoderDecoder):
 
     def forward(self, points: Tensor, y: Tensor, lengths: Tensor | None = None) -> Tensor:
         memory, state = self.encode(points, lengths)
-        read = []
+        read, weights = [], recurrence.weights(self.decoder)
         for x in take(memory.inputs, _shifted(y)).unbind(dim=1):
-            state = self._follow(memory, x, state)
+            state = self._follow(memory, weights, x, state)
             read.append(torch.cat([state.hidden, state.context], dim=-1))
         logits: Tensor = self.output(torch.stack(read, dim=1))
         return logits
 
     def step(self, memory: Memory, token: Tensor, state: State) -> tuple[Tensor, State]:
         x = take(memory.inputs, token.unsqueeze(1))[:, 0]
-        state = self._follow(memory, x, state)
+        state = self._follow(memory, recurrence.weights(self.decoder), x, state)
         return self.output(torch.cat([state.hidden, state.context], dim=-1)), state
 
-    def _follow(self, memory: Memory, x: Tensor, state: State) -> State:
+    def _follow(
+        self, memory: Memory, weights: tuple[Tensor, Tensor], x: Tensor, state: State
+    ) -> State:
         """The state after one more input x (B, D), and the context that it attends to."""
         fed = torch.cat([x, state.context], dim=-1)
-        hidden, cell = recurrence.cell(self.decoder, fed, state.hidden, state.cell)
+        hidden, cell = recurrence.cell(weights, fed, state.hidden, state.cell)
         absent, one = memory.absent[:, 1:], torch.ones(len(x), dtype=torch.int64, device=x.device)
-        weights = self.attention(memory.keys, hidden.unsqueeze(1), absent, one).softmax(dim=-1)
-        return State(hidden, cell, (weights @ memory.encoded).squeeze(1))
+        shares = self.attention(memory.keys, hidden.unsqueeze(1), absent, one).softmax(dim=-1)
+        return State(hidden, cell, (shares @ memory.encoded).squeeze(1))
 
 
 class PointerNetwork(EncoderDecoder):

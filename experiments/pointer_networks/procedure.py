@@ -160,7 +160,7 @@ def solved(batch: Batch, solver: Solver) -> Tensor:
     points = batch["points"]
     lengths = batch.get("lengths", torch.full((len(points),), points.shape[1]))
     tokens = torch.full(points.shape[:2], PAD)
-    for n in lengths.unique().tolist():
+    for n in sorted(set(lengths.tolist())):
         rows = lengths == n
         tokens[rows, :n] = with_end(solve(points[rows, :n], solver))[:, :n]
     return tokens

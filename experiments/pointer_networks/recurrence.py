@@ -78,11 +78,17 @@ def _packed(
     return padded, hidden[0], cell[0]
 
 
-def cell(lstm: nn.LSTM, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of x (B, D) from h and c (B, H): the new h and c."""
+def weights(lstm: nn.LSTM) -> tuple[Tensor, Tensor]:
+    """[W_ih, W_hh], (4H, D + H), and the sum of both biases, (4H,), for :func:`cell`."""
     w_input, w_hidden, b_input, b_hidden = lstm.all_weights[0]
-    gates = nn.functional.linear(x, w_input, b_input)
-    gates = gates + nn.functional.linear(hidden, w_hidden, b_hidden)
+    return torch.cat([w_input, w_hidden], dim=1), b_input + b_hidden
+
+
+def cell(
+    weights: tuple[Tensor, Tensor], x: Tensor, hidden: Tensor, memory: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of x (B, D) from h and c (B, H): the new h and c."""
+    gates = nn.functional.linear(torch.cat([x, hidden], dim=-1), *weights)
     with torch.autocast("cpu", enabled=False):
         found: tuple[Tensor, Tensor] = _Gates.apply(  # type: ignore[no-untyped-call]
             gates.to(memory.dtype), memory

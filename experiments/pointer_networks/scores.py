@@ -36,11 +36,20 @@ def additive(keys: Tensor, queries: Tensor, v: Tensor, inputs: Tensor, outputs: 
     return scores
 
 
-def _blocks(inputs: Tensor, outputs: Tensor, units: int) -> list[tuple[Tensor, int, int]]:
+Rows = Tensor | slice
+
+
+def _blocks(inputs: Tensor, outputs: Tensor, units: int) -> list[tuple[Rows, int, int]]:
     """Instances of similar size, with their largest numbers of keys and queries."""
+    most, longest = int(inputs.max()), int(outputs.max())
+    if int(inputs.min()) == most and int(outputs.min()) == longest:
+        size = max(1, BLOCK // (most * longest * units))
+        starts = range(0, len(inputs), size)
+        return [(slice(start, start + size), most, longest) for start in starts]
     order = (inputs * (int(outputs.max()) + 1) + outputs).argsort(stable=True)
     n, m = inputs[order].tolist(), outputs[order].tolist()
-    blocks, start, most = [], 0, 0
+    blocks: list[tuple[Rows, int, int]] = []
+    start, most = 0, 0
     for stop in range(len(n)):
         longest = max(most, m[stop])
         if stop > start and (stop + 1 - start) * n[stop] * longest * units > BLOCK:
@@ -53,7 +62,7 @@ def _blocks(inputs: Tensor, outputs: Tensor, units: int) -> list[tuple[Tensor, i
 class _Additive(Function):
     @staticmethod
     def forward(
-        ctx: Any, keys: Tensor, queries: Tensor, v: Tensor, blocks: list[tuple[Tensor, int, int]]
+        ctx: Any, keys: Tensor, queries: Tensor, v: Tensor, blocks: list[tuple[Rows, int, int]]
     ) -> Tensor:
         scores = keys.new_zeros(len(keys), queries.shape[1], keys.shape[1])
         joint = []

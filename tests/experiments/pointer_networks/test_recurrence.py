@@ -62,7 +62,7 @@ def test_states_alone_are_those_of_a_run(lstm: nn.LSTM, lengths: Tensor) -> None
 def test_one_step_is_the_layer_s_with_the_same_gradients(lstm: nn.LSTM) -> None:
     inputs, state = start()
     x, of = inputs[:, 0], [*state, *lstm.parameters()]
-    hidden, cell = recurrence.cell(lstm, x, *state)
+    hidden, cell = recurrence.cell(recurrence.weights(lstm), x, *state)
     _, (last, memory) = lstm(x.unsqueeze(1), (state[0][None], state[1][None]))
     torch.testing.assert_close((hidden, cell), (last[0], memory[0]))
     ours = torch.autograd.grad((hidden**2).sum() + (cell**3).sum(), of)

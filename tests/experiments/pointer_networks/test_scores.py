@@ -38,6 +38,17 @@ def test_scores_and_gradients_are_those_of_the_equation(
     torch.testing.assert_close(ours, theirs)
 
 
+def test_instances_of_one_size_need_no_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "BLOCK", 500)
+    keys, queries, v = drawn()
+    found = additive(keys, queries, v, torch.full((5,), 6), torch.full((5,), 5))
+    expected = torch.einsum("h,bmnh->bmn", v, (keys[:, None] + queries[:, :, None]).tanh())
+    torch.testing.assert_close(found, expected)
+    of = [keys, queries, v]
+    ours, theirs = (torch.autograd.grad((u**2).sum(), of) for u in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_blocks_hold_every_instance_once_and_cut_it_to_its_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -45,9 +56,12 @@ def test_blocks_hold_every_instance_once_and_cut_it_to_its_size(
     generator = torch.Generator().manual_seed(1)
     inputs, outputs = (torch.randint(1, 9, (40,), generator=generator) for _ in range(2))
     blocks = scores._blocks(inputs, outputs, units=4)
-    assert sorted(torch.cat([rows for rows, _, _ in blocks]).tolist()) == list(range(40))
+    assert sorted(i for rows, _, _ in blocks for i in torch.arange(40)[rows].tolist()) == list(
+        range(40)
+    )
     for rows, n, m in blocks:
         assert (n, m) == (inputs[rows].max(), outputs[rows].max())
-        assert len(rows) == 1 or len(rows) * n * m * 4 <= 200
-    computed = sum(len(rows) * n * m for rows, n, m in blocks)
+        size = len(torch.arange(40)[rows])
+        assert size == 1 or size * n * m * 4 <= 200
+    computed = sum(len(torch.arange(40)[rows]) * n * m for rows, n, m in blocks)
     assert computed < 0.5 * 40 * 8 * 8, "padding is hardly computed"
