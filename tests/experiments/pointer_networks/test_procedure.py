@@ -7,6 +7,8 @@ import torch
 from experiments.pointer_networks.data import Problem, convex_hull, delaunay, tsp
 from experiments.pointer_networks.model import PointerNetwork
 from experiments.pointer_networks.procedure import Pointing, Solve, longest_output
+from experiments.pointer_networks.search import beam_search
+from experiments.pointer_networks.tours import tour_lengths
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.recipe import At
 
@@ -57,6 +59,30 @@ def test_an_untrained_network_s_tours_are_valid_but_long(tmp_path: Path) -> None
     assert value(outcome, "valid") == 1
     assert value(outcome, "ratio") > 1.15
     assert value(outcome, "excess") > 0.3
+
+
+def test_every_test_set_is_its_own_and_decoded_by_beams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tsp([6], train_size=40, test_size=30)
+    widths = []
+
+    def noted(*args: Any, width: int, **settings: Any) -> torch.Tensor:
+        widths.append(width)
+        return beam_search(*args, width=width, **settings)
+
+    monkeypatch.setattr("experiments.pointer_networks.procedure.beam_search", noted)
+    arguments = {"task": "tsp", "constraint": "tour", "test_points": [5]}
+    procedure = Pointing(**arguments, beams=3, epochs=1, **SETTINGS)  # type: ignore[arg-type]
+    outcome = procedure.run(trial(data, tmp_path))
+    for name, n, split in (
+        ("teacher_length", 6, data.test),
+        ("teacher_length_at_5", 5, data.at(5)),
+    ):
+        batch = split[torch.arange(30)]
+        lengths = tour_lengths(batch["points"], batch["y"][:, :n] - 1)
+        assert value(outcome, name) == pytest.approx(lengths.mean().item(), rel=1e-5)
+    assert widths[-2:] == [3, 3] and 1 in widths, "greedy decoding is for the curve alone"
 
 
 def test_other_searches_decode_the_same_network(tmp_path: Path) -> None:
