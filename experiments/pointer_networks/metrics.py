@@ -88,12 +88,16 @@ class ExactlyRight(Metric):
         return self.right / self.total
 
 
-def measure(task: Task, batch: Batch, predicted: Tensor) -> dict[str, Tensor]:
+def measure(
+    task: Task, batch: Batch, predicted: Tensor, rival: Tensor | None = None
+) -> dict[str, Tensor]:
     """Every metric of a task, instance by instance; some count only part of the instances.
 
     Args:
         batch: ``points``, ``y``, and where there are, ``lengths`` and ``optimum``.
         predicted: tokens (N, m).
+        rival: another algorithm's tours of the same points, (N, n): by how much the predicted
+            ones are longer is the metric ``excess``.
     """
     points, y = batch["points"], batch["y"]
     lengths = batch.get("lengths", torch.full((len(points),), points.shape[1]))
@@ -109,6 +113,8 @@ def measure(task: Task, batch: Batch, predicted: Tensor) -> dict[str, Tensor]:
     valid = are_tours(predicted, lengths)
     length, teacher = _closed_lengths(points, predicted), _closed_lengths(points, y)
     found = {"accuracy": right, "valid": valid, "length": length[valid], "teacher_length": teacher}
+    if rival is not None:
+        found["excess"] = (length - _closed_lengths(points, rival))[valid]
     best = batch.get("optimum", teacher)
     return {**found, "ratio": (length / best)[valid]}
 
@@ -116,7 +122,7 @@ def measure(task: Task, batch: Batch, predicted: Tensor) -> dict[str, Tensor]:
 MEASURES: dict[str, set[str]] = {
     "hull": {"accuracy", "accuracy_early", "accuracy_late", "area", "not_simple"},
     "delaunay": {"accuracy", "coverage"},
-    "tsp": {"accuracy", "valid", "length", "ratio", "teacher_length"},
+    "tsp": {"accuracy", "valid", "length", "ratio", "teacher_length", "excess"},
 }
 
 

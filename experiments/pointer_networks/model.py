@@ -7,11 +7,13 @@ it chose last. They differ in how a decoder state d_i becomes scores over the n 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from experiments.pointer_networks import recurrence
+from experiments.pointer_networks.scores import additive
 
 PAD = -1
 INIT_RANGE = 0.08  # section 4.1: weights uniform in ±0.08
@@ -74,40 +76,24 @@ class EncoderDecoder(nn.Module):
         """The decoder's memory of encoder states e_1..e_n, (B, n, H)."""
         return Memory(inputs, states, states[..., :0], absent)
 
-    def predict(self, memory: Memory, decoded: Tensor) -> Tensor:
-        """Logits (B, m, n + 1) from decoder states d, (B, m, H)."""
+    def predict(self, memory: Memory, decoded: Tensor, lasting: Tensor) -> Tensor:
+        """Logits (B, m, n + 1) from decoder states d (B, m, H), of which ``lasting`` (B,) count."""
         raise NotImplementedError
 
     def encode(self, points: Tensor, lengths: Tensor | None = None) -> tuple[Memory, State]:
         """Read the points (B, n, 2), of which ``lengths`` (B,) count; all where it is None."""
         embedded = self.embed(points)
-        states, hidden, cell = self._read(embedded, lengths)
+        start = embedded.new_zeros(len(points), self.encoder.hidden_size)
+        counts = _counts(points, lengths)
+        states, hidden, cell = recurrence.run(self.encoder, embedded, (start, start), counts)
         inputs = torch.cat([self.start.expand(len(points), 1, -1), embedded], dim=1)
-        memory = self.remember(inputs, states, _absent(points, lengths))
+        memory = self.remember(inputs, states, _absent(points, counts))
         return memory, State(hidden, cell, torch.zeros_like(hidden))
-
-    def _read(self, inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoder states e (B, n, H) of inputs (B, n, D), and h and c after each one's last point.
-
-        Padded batches go through the fused LSTM from one occurring length to the next, which
-        takes half the time of a packed sequence on a CPU.
-        """
-        state: tuple[Tensor, Tensor] | None = None
-        if lengths is None:
-            states, state = self.encoder(inputs)
-            return states, state[0][0], state[1][0]
-        n = inputs.shape[1]
-        parts, hidden, cell = [], inputs.new_zeros(()), inputs.new_zeros(())
-        for start, stop in pairwise([0, *sorted({*lengths.tolist(), n})]):
-            states, state = self.encoder(inputs[:, start:stop], state)
-            parts.append(states)
-            ends = (lengths == stop).unsqueeze(1)
-            hidden = torch.where(ends, state[0][0], hidden)
-            cell = torch.where(ends, state[1][0], cell)
-        return torch.cat(parts, dim=1), hidden, cell
 
     def forward(self, points: Tensor, y: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits (B, m, n + 1) of every output token, given those before it (teacher forcing).
+
+        Those of padding mean nothing.
 
         Args:
             points: (B, n, 2).
@@ -116,14 +102,19 @@ class EncoderDecoder(nn.Module):
         """
         memory, state = self.encode(points, lengths)
         inputs = take(memory.inputs, _shifted(y))
-        decoded, _ = self.decoder(inputs, (state.hidden[None], state.cell[None]))
-        return self.predict(memory, decoded)
+        lasting = (y != PAD).sum(dim=1)
+        decoded = recurrence.hidden_states(
+            self.decoder, inputs, (state.hidden, state.cell), lasting
+        )
+        return self.predict(memory, decoded, lasting)
 
     def step(self, memory: Memory, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, n + 1) of the token that follows ``token`` (B,); the first follows 0."""
-        x = take(memory.inputs, token.unsqueeze(1))
-        decoded, (hidden, cell) = self.decoder(x, (state.hidden[None], state.cell[None]))
-        return self.predict(memory, decoded)[:, 0], State(hidden[0], cell[0], state.context)
+        x = take(memory.inputs, token.unsqueeze(1))[:, 0]
+        weights = recurrence.weights(self.decoder)
+        hidden, cell = recurrence.cell(weights, x, state.hidden, state.cell)
+        logits = self.predict(memory, hidden.unsqueeze(1), torch.ones_like(token))
+        return logits[:, 0], State(hidden, cell, state.context)
 
 
 class Seq2Seq(EncoderDecoder):
@@ -135,7 +126,7 @@ class Seq2Seq(EncoderDecoder):
         self.output = nn.Linear(hidden, points + 1)
         self.reset_parameters()
 
-    def predict(self, memory: Memory, decoded: Tensor) -> Tensor:
+    def predict(self, memory: Memory, decoded: Tensor, lasting: Tensor) -> Tensor:
         logits: Tensor = self.output(decoded)
         return logits
 
@@ -149,10 +140,16 @@ class Attention(nn.Module):
         self.w2 = nn.Linear(hidden, hidden, bias=False)
         self.v = nn.Parameter(torch.empty(hidden))
 
-    def forward(self, keys: Tensor, decoded: Tensor, absent: Tensor) -> Tensor:
-        """u (B, m, n) from keys W1 e (B, n, H) and states d (B, m, H); -inf where absent."""
-        joint = keys.unsqueeze(1) + self.w2(decoded).unsqueeze(2)
-        u: Tensor = joint.tanh() @ self.v
+    def forward(self, keys: Tensor, decoded: Tensor, absent: Tensor, lasting: Tensor) -> Tensor:
+        """u (B, m, n) from keys W1 e (B, n, H) and states d (B, m, H); -inf where absent.
+
+        ``lasting`` (B,) of an instance's states count; what the others get means nothing.
+        """
+        queries = self.w2(decoded)
+        if keys.device.type == "cpu":
+            u = additive(keys, queries, self.v, (~absent).sum(dim=1), lasting)
+        else:
+            u = (keys.unsqueeze(1) + queries.unsqueeze(2)).tanh() @ self.v
         return u.masked_fill(absent.unsqueeze(1), -torch.inf)
 
 
@@ -174,20 +171,27 @@ class AttentionSeq2Seq(EncoderDecoder):
 
     def forward(self, points: Tensor, y: Tensor, lengths: Tensor | None = None) -> Tensor:
         memory, state = self.encode(points, lengths)
-        logits = []
-        for token in _shifted(y).unbind(dim=1):
-            scores, state = self.step(memory, token, state)
-            logits.append(scores)
-        return torch.stack(logits, dim=1)
+        read, weights = [], recurrence.weights(self.decoder)
+        for x in take(memory.inputs, _shifted(y)).unbind(dim=1):
+            state = self._follow(memory, weights, x, state)
+            read.append(torch.cat([state.hidden, state.context], dim=-1))
+        logits: Tensor = self.output(torch.stack(read, dim=1))
+        return logits
 
     def step(self, memory: Memory, token: Tensor, state: State) -> tuple[Tensor, State]:
-        x = take(memory.inputs, token.unsqueeze(1))
-        x = torch.cat([x, state.context.unsqueeze(1)], dim=-1)
-        decoded, (hidden, cell) = self.decoder(x, (state.hidden[None], state.cell[None]))
-        weights = self.attention(memory.keys, decoded, memory.absent[:, 1:]).softmax(dim=-1)
-        context = (weights @ memory.encoded).squeeze(1)
-        logits = self.output(torch.cat([hidden[0], context], dim=-1))
-        return logits, State(hidden[0], cell[0], context)
+        x = take(memory.inputs, token.unsqueeze(1))[:, 0]
+        state = self._follow(memory, recurrence.weights(self.decoder), x, state)
+        return self.output(torch.cat([state.hidden, state.context], dim=-1)), state
+
+    def _follow(
+        self, memory: Memory, weights: tuple[Tensor, Tensor], x: Tensor, state: State
+    ) -> State:
+        """The state after one more input x (B, D), and the context that it attends to."""
+        fed = torch.cat([x, state.context], dim=-1)
+        hidden, cell = recurrence.cell(weights, fed, state.hidden, state.cell)
+        absent, one = memory.absent[:, 1:], torch.ones(len(x), dtype=torch.int64, device=x.device)
+        shares = self.attention(memory.keys, hidden.unsqueeze(1), absent, one).softmax(dim=-1)
+        return State(hidden, cell, (shares @ memory.encoded).squeeze(1))
 
 
 class PointerNetwork(EncoderDecoder):
@@ -206,8 +210,8 @@ class PointerNetwork(EncoderDecoder):
         encoded = torch.cat([self.end.expand(len(states), 1, -1), states], dim=1)
         return Memory(inputs, encoded, self.attention.w1(encoded), absent)
 
-    def predict(self, memory: Memory, decoded: Tensor) -> Tensor:
-        u: Tensor = self.attention(memory.keys, decoded, memory.absent)
+    def predict(self, memory: Memory, decoded: Tensor, lasting: Tensor) -> Tensor:
+        u: Tensor = self.attention(memory.keys, decoded, memory.absent, lasting)
         return u
 
 
@@ -222,9 +226,13 @@ def _shifted(y: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(y[:, :1]), before], dim=1)
 
 
-def _absent(points: Tensor, lengths: Tensor | None) -> Tensor:
-    count, n, _ = points.shape
-    position = torch.arange(n + 1, device=points.device).unsqueeze(0)
+def _counts(points: Tensor, lengths: Tensor | None) -> Tensor:
+    """Points of each instance, (B,)."""
     if lengths is None:
-        return (position > n).expand(count, -1)
-    return position > lengths.to(points.device).unsqueeze(1)
+        return torch.full((len(points),), points.shape[1], device=points.device)
+    return lengths.to(points.device)
+
+
+def _absent(points: Tensor, counts: Tensor) -> Tensor:
+    position = torch.arange(points.shape[1] + 1, device=points.device).unsqueeze(0)
+    return position > counts.unsqueeze(1)

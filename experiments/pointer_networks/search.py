@@ -23,17 +23,19 @@ def beam_search(
     steps: int,
     width: int = 1,
     constraint: Constraint = "none",
+    renormalised: bool = False,
 ) -> Tensor:
     """The most probable output found with ``width`` beams; ``width = 1`` is greedy decoding.
 
     A beam ends with token 0. Probabilities are the model's own: those of tokens that the
-    constraint rules out are not spread over the rest.
+    constraint rules out are not spread over the rest, unless they are ``renormalised``.
 
     Args:
         points: (B, n, 2).
         lengths: points of each instance (B,).
         steps: longest output, with its final 0.
         constraint: ``polygon``: at least three points, none twice; ``tour``: every point once.
+        renormalised: compare beams by the probabilities of each token among those allowed.
 
     Returns:
         Tokens (B, m) with m <= steps, without the final 0, padded with -1.
@@ -51,6 +53,8 @@ def beam_search(
     for step in range(steps):
         logits, state = model.step(memory, last, state)
         allowed = _RULES[constraint](used, memory.absent, step)
+        if renormalised:
+            logits = logits.masked_fill(~allowed, -torch.inf)
         logp = logits.log_softmax(dim=-1).masked_fill(~allowed, -torch.inf)
         logp = torch.where(ended.unsqueeze(1), _only_end(logp), logp)
         total = (score.view(-1, 1) + logp).view(count, width * (n + 1))

@@ -23,6 +23,7 @@ Solver = Literal[
     "exact", "greedy-edge", "nearest-neighbour", "2-opt", "christofides", "christofides-2opt"
 ]
 HELD_KARP_CITIES = 12
+HELD_KARP_ELEMENTS = 1 << 20
 
 
 def solve(points: Tensor, solver: Solver) -> Tensor:
@@ -67,37 +68,37 @@ def directed(points: Tensor, tours: Tensor) -> Tensor:
 
 def held_karp(points: Tensor) -> Tensor:
     """Dynamic programming over subsets (Held and Karp, 1962), O(2^n n^2) an instance."""
-    chunk = max(1, MAX_ELEMENTS // (points.shape[1] << points.shape[1]))
+    chunk = max(1, HELD_KARP_ELEMENTS // (points.shape[1] << points.shape[1]))
     return torch.cat([_held_karp(part) for part in torch.split(points, chunk)])
 
 
 def _held_karp(points: Tensor) -> Tensor:
-    """``cost[:, s, j]``: the shortest path from city 0 through the set s that ends in j."""
-    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    """``cost[s, j]``, (N,): the shortest path from city 0 through the set s that ends in j."""
+    apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = apart.permute(1, 2, 0).contiguous()  # instances last, side by side in memory
     others = points.shape[1] - 1
-    between = distance[:, 1:, 1:]
-    cost = distance.new_full((len(points), 1 << others, others), float("inf"))
+    cost = distance.new_full((1 << others, others, len(points)), float("inf"))
     for j in range(others):
-        cost[:, 1 << j, j] = distance[:, 0, j + 1]
+        cost[1 << j, j] = distance[0, j + 1]
     sets = torch.arange(1 << others)
     sizes = sum((sets >> j) & 1 for j in range(others))
     for size in range(2, others + 1):
         for j in range(others):
             now = sets[(sizes == size) & ((sets >> j) & 1 == 1)]
-            paths = cost[:, now ^ (1 << j)] + between[:, None, :, j]
-            cost[:, now, j] = paths.amin(dim=-1)
+            paths = cost[now ^ (1 << j)] + distance[1:, j + 1]
+            cost[now, j] = paths.amin(dim=1)
     return _trace_back(cost, distance)
 
 
 def _trace_back(cost: Tensor, distance: Tensor) -> Tensor:
     """Tours (N, n) from the table of path costs: each step redoes the minimum it came from."""
-    rows = torch.arange(len(cost))
-    others = cost.shape[2]
+    rows = torch.arange(cost.shape[2])
+    others = cost.shape[1]
     chosen = torch.full_like(rows, (1 << others) - 1)
     follower = torch.zeros_like(rows)
     tour = []
     for _ in range(others):
-        last = (cost[rows, chosen] + distance[rows, follower, 1:]).argmin(dim=1)
+        last = (cost[chosen, :, rows] + distance[follower, 1:, rows]).argmin(dim=1)
         tour.append(last + 1)
         chosen, follower = chosen ^ (1 << last), last + 1
     return torch.stack([torch.zeros_like(rows), *reversed(tour)], dim=1)

@@ -153,6 +153,25 @@ def test_a_wide_beam_finds_the_likeliest_tour(points: torch.Tensor) -> None:
         assert tokens[:5].tolist() == tours[total.argmax()].tolist()
 
 
+def test_renormalised_beams_are_compared_by_what_the_constraint_allows(
+    points: torch.Tensor,
+) -> None:
+    network = build("pointer")
+    settings = {"steps": 6, "width": 200, "constraint": "tour"}
+    found = beam_search(network, points, renormalised=True, **settings)  # type: ignore[arg-type]
+    tours = torch.tensor(list(itertools.permutations(range(1, 6))))
+    targets = torch.nn.functional.pad(tours, (0, 1))
+    visited = torch.nn.functional.one_hot(targets, 6).cumsum(dim=1) > 0
+    barred = torch.nn.functional.pad(visited[:, :-1], (0, 0, 1, 0))
+    barred[:, :, 0] = torch.arange(6) < 5
+    for p, tokens in zip(points, found, strict=True):
+        logits = network(p.expand(len(tours), -1, -1), targets).masked_fill(barred, -torch.inf)
+        total = logits.log_softmax(dim=-1).gather(2, targets.unsqueeze(2)).sum(dim=(1, 2))
+        assert tokens[:5].tolist() == tours[total.argmax()].tolist()
+    plain = beam_search(network, points, **settings)  # type: ignore[arg-type]
+    assert not torch.equal(found, plain), "the two searches prefer different tours here"
+
+
 @pytest.mark.parametrize("width", [1, 3])
 def test_tours_visit_every_point_once(network: EncoderDecoder, width: int) -> None:
     points = torch.rand(50, 5, 2)

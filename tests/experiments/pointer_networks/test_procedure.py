@@ -7,7 +7,8 @@ import torch
 from experiments.pointer_networks.data import Problem, convex_hull, delaunay, tsp
 from experiments.pointer_networks.model import PointerNetwork
 from experiments.pointer_networks.procedure import Pointing, Solve, longest_output
-from experiments.pointer_networks.throughput import Throughput
+from experiments.pointer_networks.search import beam_search
+from experiments.pointer_networks.tours import tour_lengths
 from harness.procedures.base import Outcome, Trial
 from harness.procedures.recipe import At
 
@@ -51,29 +52,51 @@ def test_metrics_come_from_the_trained_weights(tmp_path: Path) -> None:
     assert value(outcome, "accuracy") == pytest.approx(outcome.series["accuracy"].y[-1])
 
 
-def test_speed_counts_target_tokens_over_the_time_between_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([10.0, 12.0, 15.0, 20.0])
-    monkeypatch.setattr("experiments.pointer_networks.throughput.time.perf_counter", clock.__next__)
-    data = convex_hull([4], train_size=96, test_size=10)  # three batches
-    procedure = Throughput(task="hull", epochs=1, **SETTINGS)
-    outcome = procedure.run(trial(data, tmp_path))
-    counted = sum(int(tokens) for _, tokens in procedure.marks[:2])
-    assert 64 * 4 <= counted <= 64 * 6, "a hull of three or four points is closed, then ended"
-    assert value(outcome, "tokens_per_second") == counted / 5
-    assert "tokens_per_second" in Throughput.produces({"task": "hull"})
-    with pytest.raises(ValueError, match="single batch"):
-        few = convex_hull([4], train_size=32, test_size=10)
-        Throughput(task="hull", epochs=1, **SETTINGS).run(trial(few, tmp_path))
-
-
 def test_an_untrained_network_s_tours_are_valid_but_long(tmp_path: Path) -> None:
     data = tsp([7], train_size=32, test_size=200)
     procedure = Pointing(task="tsp", constraint="tour", beams=2, epochs=1, **SETTINGS)
     outcome = procedure.run(trial(data, tmp_path))
     assert value(outcome, "valid") == 1
     assert value(outcome, "ratio") > 1.15
+    assert value(outcome, "excess") > 0.3
+
+
+def test_every_test_set_is_its_own_and_decoded_by_beams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tsp([6], train_size=40, test_size=30)
+    widths = []
+
+    def noted(*args: Any, width: int, **settings: Any) -> torch.Tensor:
+        widths.append(width)
+        return beam_search(*args, width=width, **settings)
+
+    monkeypatch.setattr("experiments.pointer_networks.procedure.beam_search", noted)
+    arguments = {"task": "tsp", "constraint": "tour", "test_points": [5]}
+    procedure = Pointing(**arguments, beams=3, epochs=1, **SETTINGS)  # type: ignore[arg-type]
+    outcome = procedure.run(trial(data, tmp_path))
+    for name, n, split in (
+        ("teacher_length", 6, data.test),
+        ("teacher_length_at_5", 5, data.at(5)),
+    ):
+        batch = split[torch.arange(30)]
+        lengths = tour_lengths(batch["points"], batch["y"][:, :n] - 1)
+        assert value(outcome, name) == pytest.approx(lengths.mean().item(), rel=1e-5)
+    assert widths[-2:] == [3, 3] and 1 in widths, "greedy decoding is for the curve alone"
+
+
+def test_other_searches_decode_the_same_network(tmp_path: Path) -> None:
+    data = tsp([6], train_size=32, test_size=100)
+    arguments = {"task": "tsp", "constraint": "tour", "searches": ["free", "renormalised"]}
+    arguments |= {"test_points": [5]}
+    procedure = Pointing(**arguments, beams=3, epochs=1, **SETTINGS)
+    outcome = procedure.run(trial(data, tmp_path))
+    assert value(outcome, "valid_renormalised") == 1 == value(outcome, "valid_renormalised_at_5")
+    assert value(outcome, "valid_free") < 0.5, "an untrained network makes no tours by itself"
+    found = set(outcome.metrics) | set(outcome.series)
+    missing = Pointing.produces(arguments) - found
+    assert missing <= Pointing.sometimes(arguments)
+    assert found <= Pointing.produces(arguments)
 
 
 def test_the_loss_of_an_unconditioned_network_is_that_of_guessing(tmp_path: Path) -> None:
@@ -91,6 +114,17 @@ def test_exact_solutions_have_the_paper_s_mean_length(tmp_path: Path) -> None:
     assert value(outcome, "ratio") == pytest.approx(1)
     worse = Solve("nearest-neighbour").run(trial(tsp([5], test_size=400), tmp_path))
     assert value(worse, "ratio") > 1.03
+
+
+def test_excess_is_over_greedy_edge_on_the_same_points(tmp_path: Path) -> None:
+    data = tsp([8], test_size=200)
+    found = {
+        name: Solve(name).run(trial(data, tmp_path))  # type: ignore[arg-type]
+        for name in ("greedy-edge", "exact")
+    }
+    assert value(found["greedy-edge"], "excess") == 0
+    shorter = value(found["exact"], "length") - value(found["greedy-edge"], "length")
+    assert value(found["exact"], "excess") == pytest.approx(shorter) and shorter < -0.05
 
 
 def test_no_right_output_is_longer_than_decoding_goes_on() -> None:
