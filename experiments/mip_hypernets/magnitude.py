@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class AtStart:
         shapes = {"a.weight": list(outputs), "b.weight": list(outputs)[::-1]}
         kind = (encoding, residual, False, activation, layer_norm, uniform_biases)
         self.encoding, self.inputs = encoding, inputs
-        self.net = lambda: HyperNet(shapes, inputs, hidden, *kind).double()
+        self.net: Callable[[], HyperNet] = lambda: HyperNet(shapes, inputs, hidden, *kind).double()
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -113,17 +114,12 @@ class AtStart:
         norms = torch.stack([profile.norms for profile in found])
         variances = torch.stack([profile.variances for profile in found])
         metrics = {
-            "slope": _mean(log_slope(sizes, row) for row in norms),
-            "variance_slope": _mean(log_slope(sizes, row) for row in variances),
-            "dependence": _mean(profile.dependence for profile in found),
+            "slope": fmean(log_slope(sizes, row) for row in norms),
+            "variance_slope": fmean(log_slope(sizes, row) for row in variances),
+            "dependence": fmean(profile.dependence for profile in found),
             "norm_ratio": float((norms.amax(1) / norms.amin(1)).median()),
             "disproportion": max(profile.disproportion for profile in found),
             "encoding_error": float(torch.stack(errors).max()),
         }
         relative = (norms / norms[:, -1:]).median(0).values
         return Outcome(metrics, {"norm": Series(over="size", x=list(SIZES), y=relative.tolist())})
-
-
-def _mean(values: Any) -> float:
-    found = list(values)
-    return sum(found) / len(found)

@@ -95,7 +95,8 @@ class HyperNet(nn.Module):
     @torch.no_grad()
     def _start_output(self, residual: bool, scaled: bool) -> None:
         sizes = [math.prod(shape) for shape in self.shapes.values()]
-        weights, biases = self.output.weight.split(sizes), self.output.bias.split(sizes)
+        weights = torch.split(self.output.weight, sizes)
+        biases = torch.split(self.output.bias, sizes)
         for shape, rows, theta in zip(self.shapes.values(), weights, biases, strict=True):
             rows.normal_(0, ordinary_std(shape)) if scaled else fan_out_(rows)
             if residual:
@@ -114,7 +115,8 @@ class HyperNet(nn.Module):
 
     def forward(self, gamma: Tensor) -> dict[str, Tensor]:
         """The predicted tensors, by name, for one γ (d,)."""
-        parts = self.flat(gamma).split([math.prod(shape) for shape in self.shapes.values()])
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        parts = torch.split(self.flat(gamma), sizes)
         named = zip(self.shapes.items(), parts, strict=True)
         return {name: part.view(shape) for (name, shape), part in named}
 
@@ -132,25 +134,22 @@ def ordinary_std(shape: Sequence[int]) -> float:
 class ConvNet(nn.Module):
     """Four convolutions with leaky ReLU, the mean over positions, a linear head.
 
-    As the network in the released code's introduction, with narrower layers and padding: 5x5 and
-    3x3, halved by pooling, 3x3, halved, 3x3. Images (batch, 1, height, width) to logits.
+    The network in the released code's introduction (5x5, then 3x3), with fewer channels, and with
+    strides in the place of its two poolings. Images (batch, 1, height, width) to logits.
     """
 
-    def __init__(self, channels: Sequence[int] = (8, 8, 16, 16), classes: int = 10) -> None:
+    def __init__(self, channels: Sequence[int] = (8, 8, 8, 8), classes: int = 10) -> None:
         super().__init__()
         first, second, third, fourth = channels
-        self.conv1 = nn.Conv2d(1, first, 5, padding=2)
-        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.conv1 = nn.Conv2d(1, first, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(first, second, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(second, third, 3, padding=1)
         self.conv4 = nn.Conv2d(third, fourth, 3, padding=1)
         self.head = nn.Linear(fourth, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        act, pool = nn.functional.leaky_relu, nn.functional.max_pool2d
-        x = act(self.conv1(x))
-        x = pool(act(self.conv2(x)), 2)
-        x = pool(act(self.conv3(x)), 2)
-        x = act(self.conv4(x))
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = nn.functional.leaky_relu(conv(x))
         logits: Tensor = self.head(x.mean((2, 3)))
         return logits
 
@@ -167,7 +166,7 @@ class HyperConvNet(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[int] = (8, 8, 16, 16),
+        channels: Sequence[int] = (8, 8, 8, 8),
         classes: int = 10,
         hypernet: bool = True,
         inputs: int = 1,
@@ -203,6 +202,14 @@ class HyperConvNet(nn.Module):
         if self.hypernet is None:
             return self.primary(x)  # type: ignore[no-any-return]
         return self.answer(self.hypernet(gamma[0]), x)
+
+    def theta(self, gamma: Tensor) -> Tensor:
+        """θ as vectors (G, P), of several γ (G, d)."""
+        if self.hypernet is not None:
+            return self.hypernet.flat(gamma)
+        named = self.primary.named_parameters()
+        own = torch.cat([p.flatten() for name, p in named if not name.startswith(HEAD)])
+        return own.expand(len(gamma), -1)
 
     def answer(self, theta: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits f(x; θ)."""

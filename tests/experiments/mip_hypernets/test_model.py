@@ -57,18 +57,18 @@ def test_the_residual_is_an_ordinary_network_and_the_default_can_be_one():
     weight, bias, kernel = residual.output.bias.detach().split([1200, 40, 2880])
     assert float(weight.std()) == pytest.approx(math.sqrt(2 / 30), rel=0.1)
     assert float(kernel.std()) == pytest.approx(math.sqrt(2 / 360), rel=0.1)
-    assert float(bias.abs().max()) == 0 == float(default.output.bias.abs().max())
+    assert not bias.any() and not default.output.bias.any()
     reference = nn.init.kaiming_normal_(torch.empty(300, 300), nonlinearity="leaky_relu")
     assert ordinary_std((300, 300)) == pytest.approx(float(reference.std()), rel=0.02)
 
 
 def test_scaled_output_has_the_variance_of_an_ordinary_network_at_gamma_one():
-    thetas = torch.stack([net(seed, scaled=True).flat(torch.ones(1)) for seed in range(60)])
+    thetas = torch.stack([net(seed, scaled=True).flat(torch.ones(1)) for seed in range(20)])
     weight, bias, kernel = thetas.detach().split([1200, 40, 2880], dim=1)
     assert float(weight.std()) == pytest.approx(math.sqrt(2 / 30), rel=0.1)
     assert float(kernel.std()) == pytest.approx(math.sqrt(2 / 360), rel=0.1)
     assert float(bias.abs().max()) == 0
-    default = torch.stack([net(seed).flat(torch.ones(1)) for seed in range(60)])
+    default = torch.stack([net(seed).flat(torch.ones(1)) for seed in range(20)]).detach()
     assert float(default[:, :1200].std()) == pytest.approx(math.sqrt(2 / 1200), rel=0.1)
 
 
@@ -87,16 +87,16 @@ def test_the_primary_network_computes_with_what_is_predicted():
 
 @pytest.mark.parametrize("options", [{}, MIP])
 def test_counts_of_parameters(options):
-    """θ: 1·8·25+8 + 8·8·9+8 + 8·16·9+16 + 16·16·9+16 = 4,280; head 170."""
+    """θ: 1·8·25+8 + 3 (8·8·9+8) = 1,960; head 90."""
     model = HyperConvNet(**options)
     learned = {name: p.numel() for name, p in model.named_parameters()}
     hidden = (2 * 16 if options else 16) + 16 + 16 * 64 + 64 + 64 * 128 + 128
-    assert sum(learned.values()) == hidden + 129 * 4280 + 170
+    assert sum(learned.values()) == hidden + 129 * 1960 + 90
     assert [name for name in learned if "primary" in name] == [
         "primary.head.weight",
         "primary.head.bias",
     ]
-    assert sum(p.numel() for p in HyperConvNet(hypernet=False).parameters()) == 4280 + 170
+    assert sum(p.numel() for p in HyperConvNet(hypernet=False).parameters()) == 1960 + 90
 
 
 def test_without_a_hypernetwork_gamma_is_not_used_and_theta_starts_as_theta_0_does():
@@ -104,7 +104,7 @@ def test_without_a_hypernetwork_gamma_is_not_used_and_theta_starts_as_theta_0_do
     model = HyperConvNet(hypernet=False)
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(model(x, torch.zeros(3, 1)), model(x, torch.ones(3, 1)))
-    assert float(model.primary.conv4.weight.std()) == pytest.approx(math.sqrt(2 / 144), rel=0.05)
+    assert float(model.primary.conv4.weight.std()) == pytest.approx(math.sqrt(2 / 72), rel=0.1)
     assert float(model.primary.conv4.bias.abs().max()) == 0
 
 
