@@ -76,8 +76,8 @@ class OneGamma(Recipe):
             meter.update(output.nan_to_num(), batch["y"])
 
     def gradients_together(self, gradients: Mapping[str, Tensor], at: Sequence[At]) -> None:
-        squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
-        self.norms.append(torch.stack(squares).sum(0).sqrt())
+        norms = [gradient.flatten(1).norm(dim=1) for gradient in gradients.values()]
+        self.norms.append(torch.stack(norms).norm(dim=0))
 
 
 def losses(logits: Tensor, labels: Tensor) -> Tensor:
@@ -129,17 +129,22 @@ class BestRate:
         batch_size: images with one γ.
         eval_steps: steps between evaluations.
         target: of the test loss.
+
+    Raises:
+        ValueError: fewer steps than a window of :func:`variation`.
     """
 
     def __init__(
         self,
         learning_rates: Sequence[float],
         optimizer: Optimizer = "adam",
-        steps: int = 400,
+        steps: int = 600,
         batch_size: int = 32,
-        eval_steps: int = 50,
+        eval_steps: int = 100,
         target: float = 1.0,
     ) -> None:
+        if steps < WINDOW:
+            raise ValueError(f"gradients are compared over {WINDOW} steps, and there are {steps}")
         self.learning_rates = sorted(learning_rates)
         self.optimizer: Optimizer = optimizer
         self.steps, self.batch_size, self.eval_steps = steps, batch_size, eval_steps

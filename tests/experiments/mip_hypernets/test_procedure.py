@@ -120,7 +120,7 @@ def made(folder, curves):
         ]
         model = HyperConvNet(**TINY)
         runs.append((SimpleNamespace(curves=rows, row=rows[-1], model=model, samples=1), index))
-    method = BestRate([0.1, 0.01, 0.001][: len(curves)], steps=20, eval_steps=10, target=1.0)
+    method = BestRate([0.1, 0.01, 0.001][: len(curves)], steps=100, eval_steps=10, target=1.0)
     return method._outcome(trials(folder)[0], runs).metrics
 
 
