@@ -22,6 +22,15 @@ from harness.procedures.training import train
 Images = Mapping[str, Tensor]
 
 
+class Positional(Recipe):
+    """The one input of a batch has another name in every model."""
+
+    def predict(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        (x,) = (column for name, column in batch.items() if name != "y")
+        output: Tensor = model(x)
+        return output
+
+
 class Encoder(Protocol):
     features: int
 
@@ -118,15 +127,16 @@ class Network:
 
     def fitted(self, trial: Trial, images: Images) -> nn.Module:
         x, y = images["elsewhere_x"], images["elsewhere_y"]
-        recipe = Recipe(
+        recipe = Positional(
             loss=nn.CrossEntropyLoss(),
             optimizer=partial(torch.optim.Adam, lr=3e-3),
             epochs=self.epochs,
         )
-        body = partial(VGG, x.shape[1], int(y.max()) + 1, [(width,) for width in self.widths])
-        network = train(body, Tensors(x=x, y=y), recipe, trial, "encoder").model
-        assert isinstance(network, VGG)
-        return standardised(network[:-1].append(nn.Flatten()), unlabelled(images)[:500])
+        vgg = partial(VGG, x.shape[1], int(y.max()) + 1, [(width,) for width in self.widths])
+        network = train(vgg, Tensors(x=x, y=y), recipe, trial, "encoder").model
+        assert isinstance(network, nn.Sequential)
+        body = nn.Sequential(*list(network)[:-1], nn.Flatten())
+        return standardised(body, unlabelled(images)[:500])
 
 
 class Standardised(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.dkvb.data import Stream
-from experiments.dkvb.encoders import encoded
+from experiments.dkvb.encoders import Positional, encoded
 from experiments.dkvb.model import Bottleneck
 from harness.loading.splits import Tensors
 from harness.procedures.base import Outcome, Trial
@@ -189,15 +189,6 @@ class ClassIncremental:
             clip_norm=self.clip_norm,
             eval_every=self.epochs,
         )
-
-
-class Positional(Recipe):
-    """The one input of a batch has another name in every model."""
-
-    def predict(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        (x,) = (column for name, column in batch.items() if name != "y")
-        output: Tensor = model(x)
-        return output
 
 
 class Reference:
