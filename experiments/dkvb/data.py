@@ -152,8 +152,13 @@ def mixture(
 # Images.
 
 
-def digits(seed: int, val: int = 297, test: int = 500, shuffle_labels: bool = False) -> Stream:
-    """The 1,797 digits of scikit-learn, 8 x 8; pixels are the features."""
+def digits(
+    seed: int, val: int = 250, test: int = 500, other: int = 250, shuffle_labels: bool = False
+) -> Stream:
+    """The 1,797 digits of scikit-learn, 8 x 8; pixels are the features.
+
+    ``keys_other`` are images that are in no split.
+    """
 
     def images() -> dict[str, Tensor]:
         from sklearn.datasets import load_digits
@@ -162,10 +167,10 @@ def digits(seed: int, val: int = 297, test: int = 500, shuffle_labels: bool = Fa
         generator = torch.Generator().manual_seed(derive(seed, "digits"))
         rows = torch.randperm(len(found.data), generator=generator)
         x, y = torch.as_tensor(found.data).float() / 16, torch.as_tensor(found.target).long()
-        parts = {"test": rows[:test], "val": rows[test : test + val], "train": rows[test + val :]}
-        return {"keys_own": x[parts["train"]]} | columns(
-            {n: (x[r], y[r]) for n, r in parts.items()}
-        )
+        sizes = [other, test, val, len(rows) - other - test - val]
+        unlabelled, *drawn = torch.split(rows, sizes)
+        labelled = {n: (x[r], y[r]) for n, r in zip(("test", "val", "train"), drawn, strict=True)}
+        return {"keys_other": x[unlabelled], "keys_own": labelled["train"][0]} | columns(labelled)
 
     return stream(images, Given(64), 10, shuffling(seed, shuffle_labels))
 
@@ -260,15 +265,16 @@ def mnist(
     centroids: int = 50,
     shuffle_labels: bool = False,
 ) -> Stream:
-    """MNIST; features are patches' distances to centroids of Fashion-MNIST's patches.
+    """MNIST; features are patches' distances to centroids.
 
-    ``keys_other`` are articles of Fashion-MNIST.
+    ``keys_other``, which centroids are of, too, are training images that are not in the stream;
+    ``keys_far`` are articles of Fashion-MNIST.
     """
 
     def images() -> dict[str, Tensor]:
+        found, rest = apart(grey_images(root, seed, train + other, test, val), train)
         clothes = grey_images(fashion, seed, other, 1)
-        found = grey_images(root, seed, train, test, val)
-        return {"keys_other": held(clothes.train)[0]} | labelled_splits(found)
+        return {"keys_other": rest, "keys_far": held(clothes.train)[0]} | labelled_splits(found)
 
     return stream(images, Patches(centroids), 10, shuffling(seed, shuffle_labels))
 
@@ -289,12 +295,16 @@ def cifar10(
     """
 
     def images() -> dict[str, Tensor]:
-        found = cifar10_jpeg(root, seed, train + other, test, val)
-        x, y = held(found.train)
-        own = Splits(Tensors(x=x[:train], y=y[:train]), found.test, found.val)
-        return {"keys_other": x[train:]} | labelled_splits(own)
+        found, rest = apart(cifar10_jpeg(root, seed, train + other, test, val), train)
+        return {"keys_other": rest} | labelled_splits(found)
 
     return stream(images, Patches(centroids), 10, shuffling(seed, shuffle_labels))
+
+
+def apart(found: Splits, train: int) -> tuple[Splits, Tensor]:
+    """Splits with that many training images, and the inputs of the rest of these."""
+    x, y = held(found.train)
+    return Splits(Tensors(x=x[:train], y=y[:train]), found.test, found.val), x[train:]
 
 
 def held(split: object) -> tuple[Tensor, Tensor]:

@@ -78,12 +78,10 @@ class ClassIncremental:
         return {"forgetting", "accuracy_after", "first_accuracy", "val_by_rate", "fetched"}
 
     def run(self, trial: Trial) -> Outcome:
-        data: Stream = trial.data
-        features = features_of(trial)
-        splits = splits_of(data, self.split_size, trial.seed)
-        keys = self._keys(trial)
+        splits = splits_of(trial.data, self.split_size, trial.seed)
+        keys, stages = self._prepared(trial, splits)
         tried = {
-            setting: self._learned(trial, features, splits, keys, *setting)
+            setting: self._learned(trial, keys, stages, *setting)
             for setting in itertools.product(self.rates, self.weight_decays)
         }
         best = max(tried, key=lambda setting: mean_accuracy(tried[setting][1]["val"]))
@@ -95,9 +93,9 @@ class ClassIncremental:
             "rate": best[0],
             "weight_decay": best[1],
         }
+        series = {}
         if isinstance(model, Bottleneck):
             metrics["fetched"] = float(model.fetched.float().mean())
-        series = {}
         if len(self.rates) > 1:
             values = [
                 max(mean_accuracy(tried[rate, d][1]["val"]) for d in self.weight_decays)
@@ -107,8 +105,8 @@ class ClassIncremental:
         if len(splits) > 1:
             metrics["forgetting"] = forgetting(found["test"], splits)
             series |= self._course(found["test"], splits)
-        steps = self.epochs * len(features["train_y"])
-        return Outcome(metrics, series, steps * len(tried))
+        examples = sum(len(stage["train_y"]) for stage in stages)
+        return Outcome(metrics, series, self.epochs * examples * len(tried))
 
     def _course(self, found: Tensor, splits: Sequence[Sequence[int]]) -> dict[str, Series]:
         after = [float(i) for i in range(1, len(splits) + 1)]
@@ -118,14 +116,50 @@ class ClassIncremental:
             "first_accuracy": Series(over="split", x=after, y=first.tolist()),
         }
 
-    def _keys(self, trial: Trial) -> dict[str, Tensor] | None:
-        """Projections and keys after initialisation: the same for all rates, and for all trials
-        of this model and seed."""
+    def _prepared(
+        self, trial: Trial, splits: Sequence[Sequence[int]]
+    ) -> tuple[Features, list[Features]]:
+        """Buffers of a bottleneck (of other models none), and what is trained and tested on in
+        each split.
+
+        With frozen keys that is which pairs are fetched, looked up once for all epochs and rates.
+        """
         seed_all(trial.seed, "initial")
-        if not isinstance(trial.model(), Bottleneck):
-            return None
+        model = trial.model()
+        if not isinstance(model, Bottleneck):
+            return {}, self._stages(trial, None, splits)
         settings = {**trial.settings(*KEYS), "model": trial.config.get("model")}
-        return trial.part("keys", settings, self._initialised)
+        keys = trial.part("keys", settings, self._initialised)
+        if not model.frozen:
+            return keys, self._stages(trial, None, splits)
+
+        def looked_up(inside: Trial) -> dict[str, Any]:
+            seed_all(trial.seed, "initial")
+            model = inside.model().to(inside.device)
+            assert isinstance(model, Bottleneck)
+            model.load_state_dict(keys, strict=False)
+            stages = self._stages(inside, model, splits)
+            return {"fetched": model.fetched, "stages": stages}
+
+        found = trial.part("pairs", {**settings, **trial.settings("split_size")}, looked_up)
+        return {**keys, "fetched": found["fetched"]}, found["stages"]
+
+    def _stages(
+        self, trial: Trial, model: Bottleneck | None, splits: Sequence[Sequence[int]]
+    ) -> list[Features]:
+        features = features_of(trial)
+        stages = []
+        for classes in splits:
+            rows = torch.isin(features["train_y"], torch.tensor(classes, device=trial.device))
+            stage = features | {name: features[name][rows] for name in ("train_x", "train_y")}
+            if model is not None:
+                stage["train_x"] = model.snap(stage["train_x"])
+                model.note(stage["train_x"])
+                for name in ("val_x", "test_x"):
+                    stage[name] = model.snap(stage[name], known=True)
+            wanted = [f"{name}_{letter}" for name in ("train", "val", "test") for letter in "xy"]
+            stages.append({name: stage[name] for name in wanted})
+        return stages
 
     @torch.no_grad()
     def _initialised(self, trial: Trial) -> dict[str, Tensor]:
@@ -142,36 +176,24 @@ class ClassIncremental:
     def _learned(
         self,
         trial: Trial,
-        features: Features,
-        splits: Sequence[Sequence[int]],
-        keys: Mapping[str, Tensor] | None,
+        keys: Mapping[str, Tensor],
+        stages: Sequence[Features],
         rate: float,
         decay: float,
     ) -> tuple[nn.Module, dict[str, Tensor]]:
         """The model at the end of the stream, and its accuracies (splits, classes)."""
         seed_all(trial.seed, "initial")
         model = trial.model().to(trial.device)
-        model.load_state_dict(keys or {}, strict=False)
+        model.load_state_dict(keys, strict=False)
+        read = model.values if isinstance(model, Bottleneck) and model.frozen else model
         recipe = self._recipe(rate, decay)
         found: dict[str, list[Tensor]] = {"val": [], "test": []}
-        for index, classes in enumerate(splits):
-            rows = torch.isin(features["train_y"], torch.tensor(classes, device=trial.device))
-            z, y = features["train_x"][rows], features["train_y"][rows]
-            self._taught(model, z, y, recipe, trial, f"rate-{rate}-{decay}-split-{index}")
+        for index, stage in enumerate(stages):
+            data = Tensors(x=stage["train_x"], y=stage["train_y"])
+            train(read, data, recipe, trial, f"rate-{rate}-{decay}-split-{index}")
             for name, accuracies in found.items():
-                accuracies.append(by_class(model, features[f"{name}_x"], features[f"{name}_y"]))
+                accuracies.append(by_class(read, stage[f"{name}_x"], stage[f"{name}_y"]))
         return model, {name: torch.stack(accuracies) for name, accuracies in found.items()}
-
-    def _taught(
-        self, model: nn.Module, z: Tensor, y: Tensor, recipe: Recipe, trial: Trial, name: str
-    ) -> None:
-        """Train on a split; where keys are frozen, what is fetched is looked up once."""
-        if isinstance(model, Bottleneck) and model.frozen:
-            pairs = model.snap(z)
-            model.note(pairs)
-            train(model.values, Tensors(x=pairs, y=y), recipe, trial, name)
-        else:
-            train(model, Tensors(z=z, y=y), recipe, trial, name)
 
     def _recipe(self, rate: float, decay: float) -> Recipe:
         kept: list[torch.optim.Optimizer] = []
