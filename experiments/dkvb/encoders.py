@@ -109,9 +109,9 @@ class PatchFeatures(nn.Module):
         patches = normalised(patches_of(x, self.side, self.stride)) - self.mean
         patches = patches @ self.whitening
         away = torch.cdist(patches, self.centroids.expand(len(x), -1, -1))
-        active = F.relu(away.mean(2, keepdim=True) - away).transpose(1, 2)
+        active = F.relu(away.mean(2, keepdim=True) - away).transpose(1, 2).contiguous()
         side = int(active.shape[2] ** 0.5)
-        return F.adaptive_avg_pool2d(active.unflatten(2, (side, side)), 2).flatten(1)
+        return F.adaptive_avg_pool2d(active.view(*active.shape[:2], side, side), 2).flatten(1)
 
 
 class Network:
@@ -152,7 +152,8 @@ class Standardised(nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.body(x) - self.mean) / self.deviation
+        features: Tensor = self.body(x)
+        return (features - self.mean) / self.deviation
 
 
 @torch.no_grad()
