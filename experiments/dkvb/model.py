@@ -129,22 +129,24 @@ class Bottleneck(nn.Module):
         self.fetched.scatter_(1, pairs.T, True)
 
     @torch.no_grad()
-    def follow(self, z: Tensor, threshold: float = 0.0) -> None:
+    def follow(self, z: Tensor, threshold: float = 0.0, decay: float | None = None) -> None:
         """Move keys towards the heads of a batch, by moving averages as in a VQ-VAE.
 
         Args:
             z: (batch, features).
             threshold: keys with a smaller mean count are put on a random head of the batch.
+            decay: in place of the model's own.
         """
         heads = self.heads(z)
+        weight = 1 - (self.decay if decay is None else decay)
         nearest = self.distances(heads).argmin(2)
         counts = torch.zeros_like(self.counts).scatter_add_(
             1, nearest, torch.ones_like(heads[..., 0])
         )
         places = nearest[..., None].expand_as(heads)
         sums = torch.zeros_like(self.sums).scatter_add_(1, places, heads)
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        self.counts.lerp_(counts, weight)
+        self.sums.lerp_(sums, weight)
         total = self.counts.sum(1, keepdim=True)
         pairs = self.counts.shape[1]
         smooth = (self.counts + self.eps) / (total + pairs * self.eps) * total
@@ -161,19 +163,25 @@ class MovingKeys(Bottleneck):
 
     Args:
         threshold: of :meth:`Bottleneck.follow`.
+        pace: decay of the moving averages in the stream.
     """
 
     frozen = False
 
     def __init__(
-        self, features: int, classes: int, threshold: float = 0.0, **settings: object
+        self,
+        features: int,
+        classes: int,
+        threshold: float = 0.0,
+        pace: float = 0.95,
+        **settings: object,
     ) -> None:
         super().__init__(features, classes, **settings)  # type: ignore[arg-type]
-        self.threshold = threshold
+        self.threshold, self.pace = threshold, pace
 
     def forward(self, z: Tensor) -> Tensor:
         if self.training:
-            self.follow(z, self.threshold)
+            self.follow(z, self.threshold, self.pace)
         return super().forward(z)
 
 
