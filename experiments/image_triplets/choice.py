@@ -22,41 +22,51 @@ def choices(dissimilarities: Floats, triplets: Triplets) -> Floats:
     return (np.sign(first - second) + 1) / 2
 
 
-def logistic(
-    predictors: Floats,
-    chosen: Floats,
-    weights: Floats | None = None,
-    start: Floats | None = None,
-    tolerance: float = 1e-8,
-) -> Floats:
+def logistic(predictors: Floats, chosen: Floats, tolerance: float = 1e-8) -> Floats:
     """Logistic regressions of choices on the same predictors, by Newton's method.
 
     Args:
         predictors: (T, k); an intercept is put before them.
         chosen: (P, T), from 0 to 1.
-        weights: (B, T) of triplets, for B regressions a person; one if left out.
-        start: (P, 1 + k) coefficients to begin with.
         tolerance: of the last step.
 
     Returns:
-        (B, P, 1 + k), or (P, 1 + k) without weights.
+        (P, 1 + k).
     """
-    x = np.column_stack([np.ones(len(predictors)), predictors])
-    w = np.ones((1, len(x))) if weights is None else weights
-    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-    beta = np.zeros((len(w), len(chosen), x.shape[1])) + (0 if start is None else start)
-    # hardly any ridge: it keeps a regression whose choices separate from running away
-    ridge = 1e-6 * w.sum(1)[:, None, None, None] * np.eye(x.shape[1])
+    x = _with_intercept(predictors)
+    once = np.ones((1, len(x)))
+    beta = np.zeros((len(chosen), x.shape[1]))
     for _ in range(25):
-        p = 1 / (1 + np.exp(-(beta @ x.T)))
-        slope = (w[:, None] * (chosen - p)) @ x - (ridge @ beta[..., None])[..., 0]
-        curvature = (w[:, None] * p * (1 - p)) @ products
-        hessian = curvature.reshape(*beta.shape, x.shape[1]) + ridge
-        step = np.linalg.solve(hessian, slope[..., None])[..., 0]
+        (step,) = _newton(x, chosen, beta, once)
         beta = beta + step
         if np.abs(step).max() < tolerance:
             break
-    return beta if weights is not None else beta[0]
+    return beta
+
+
+def reweighted(predictors: Floats, chosen: Floats, fitted: Floats, weights: Floats) -> Floats:
+    """Coefficients (B, P, 1 + k) with ``weights`` (B, T) of triplets, one Newton step from those
+    ``fitted`` (P, 1 + k) without: the first order of a bootstrap, at the price of two products."""
+    step = _newton(_with_intercept(predictors), chosen, fitted, weights)
+    return fitted + step
+
+
+def _with_intercept(predictors: Floats) -> Floats:
+    return np.column_stack([np.ones(len(predictors)), predictors])
+
+
+def _newton(x: Floats, chosen: Floats, beta: Floats, weights: Floats) -> Floats:
+    """Steps (B, P, k) from ``beta`` (P, k), with each of the weights (B, T)."""
+    people, size = beta.shape
+    p = 1 / (1 + np.exp(-(beta @ x.T)))
+    slopes = ((chosen - p)[..., None] * x).swapaxes(0, 1).reshape(len(x), -1)
+    curves = ((p * (1 - p))[..., None, None] * (x[:, :, None] * x[:, None, :])).swapaxes(0, 1)
+    # hardly any ridge: it keeps a regression whose choices separate from running away
+    ridge = 1e-6 * weights.sum(1)[:, None, None]
+    slope = (weights @ slopes).reshape(-1, people, size) - ridge * beta
+    curvature = (weights @ curves.reshape(len(x), -1)).reshape(-1, people, size, size)
+    step: Floats = np.linalg.solve(curvature + ridge[..., None] * np.eye(size), slope[..., None])
+    return step[..., 0]
 
 
 def standardised(*differences: Floats) -> Floats:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.images import cifar10_jpeg
+from harness.loading.images import cifar10_jpeg
 from experiments.image_triplets import factors as made
 from experiments.image_triplets.search import Floats
 from experiments.image_triplets.similarity import Bytes, image_similarities
@@ -86,10 +86,11 @@ def objects92(root: Path) -> Objects:
 
 def _read(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         found: dict[str, Any] = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, IndexError, NotImplementedError, MatReadError) as error:
         raise BadFormat(f"{path.name} is not a MATLAB file: {error}") from error
     return found
 
@@ -157,20 +158,21 @@ def factor_images(
     parts = [slice(0, train), slice(train, train + val), slice(train + val, None)]
     learned, checked, tested = (Tensors(x=x[part], y=y[part]) for part in parts)
     later = made.Factors(factors.category[parts[2]], factors.texture[parts[2]])
-    return FactorSplits(learned, tested, checked, {"classes": made.CATEGORIES}, factors=later)
+    return FactorSplits(
+        learned,
+        tested,
+        checked,
+        {"channels": 3, "side": 32, "classes": made.CATEGORIES},
+        factors=later,
+    )
 
 
 def _with(splits: Splits, objects: Objects) -> Seen:
-    """The objects' images as the network takes photographs.
-
-    Photographs come standardised; among thousands of them pixels of 0 and 255 occur, from which
-    the units follow.
-    """
-    x = splits.train[torch.arange(len(splits.train))]["x"]
-    unit = (x.max() - x.min()) / 255
+    """The objects' images, made as small as the photographs and standardised as these are."""
+    side = splits.dims["side"]
     pixels = _channels_first(objects.images).float()
-    small = F.interpolate(pixels, x.shape[-2:], mode="bilinear", antialias=True)
-    shown = x.min() + unit * small
+    small = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    shown = (small - small.mean()) / small.std()
     return Seen(splits.train, splits.test, splits.val, splits.dims, objects=objects, shown=shown)
 
 

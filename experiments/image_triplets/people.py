@@ -15,6 +15,7 @@ from experiments.image_triplets.choice import (
     holm,
     image_weights,
     logistic,
+    reweighted,
     standardised,
     two_sided,
 )
@@ -80,8 +81,8 @@ class People:
     once that is balanced, ``balanced_correlation``; ``released_filled`` and ``retried_filled``,
     shares of cells with a triplet; ``ceiling``.
 
-    With ``permuted`` images all figures are means over ``permutations``, and their errors come from
-    the spread over these.
+    With ``permuted`` images no stages are looked at; figures are means over ``permutations``, and
+    their errors come from the spread over these.
 
     Args:
         searches: sets of triplets, of ``tables`` tables each.
@@ -109,10 +110,14 @@ class People:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        stages = {f"{stage}_correlation" for stage in ("natural", "released", "retried", "balanced")}
-        shares = {"released_filled", "retried_filled"}
+        stages = {
+            f"{stage}_correlation" for stage in ("natural", "released", "retried", "balanced")
+        }
+        stages |= {"released_filled", "retried_filled"}
         counts = {"high", "high_images", "significant", "significant_images", "ceiling"}
-        return stages | shares | counts | {f"low_{m}{e}" for m in LOWS for e in ("", "_images")}
+        effects = counts | {f"low_{m}{e}" for m in LOWS for e in ("", "_images")}
+        permuted = (init_args.get("permuted") or "none") != "none"
+        return effects if permuted else effects | stages
 
     @classmethod
     def sometimes(cls, init_args: Mapping[str, Any]) -> set[str]:
@@ -146,37 +151,42 @@ class People:
         judged: Floats,
         generator: np.random.Generator,
     ) -> dict[str, Measured]:
-        effects, stages = {}, []
+        effects: dict[str, Effects] = {}
+        stages: list[dict[str, float]] = []
         for name, low in lows.items():
-            found, seen = self._sets(high, low, generator)
-            effects[name] = self._effects(found, high, low, judged)
-            stages.append(seen)
-        figures = {key: _over([s[key] for s in stages]) for key in stages[0]}
+            found = [
+                search_all(high, low, generator, self.grid, self.tables)
+                for _ in range(self.searches)
+            ]
+            even = [balanced(triplets, low, generator) for triplets in found]
+            if self.permuted == "none":
+                stages.append(self._stages(high, low, found[0], even[0], generator))
+            shown = [found.swapped(generator.random(len(found)) < 0.5) for found in even]
+            effects[name] = self._effects(shown, high, low, judged)
+        figures = {key: _over([s[key] for s in stages]) for key in (stages[0] if stages else ())}
         return {**figures, **_effect_figures(effects)}
 
-    def _sets(
-        self, high: Floats, low: Floats, generator: np.random.Generator
-    ) -> tuple[list[Triplets], dict[str, float]]:
-        """Balanced triplets of each search, and what the stages of the first one look like."""
+    def _stages(
+        self,
+        high: Floats,
+        low: Floats,
+        retried: Triplets,
+        even: Triplets,
+        generator: np.random.Generator,
+    ) -> dict[str, float]:
+        """Correlations in triplets of every kind, and shares of the cells that were filled."""
         asked = self.tables * self.grid.bins**2
         natural = random_triplets(len(high), self.natural, generator)
         released = search(high, low, generator, self.grid, self.tables, repeats=True)
-        retried = [
-            search_all(high, low, generator, self.grid, self.tables) for _ in range(self.searches)
-        ]
-        even = [balanced(found, low, generator) for found in retried]
-        stages = {"natural": natural, "released": released, "retried": retried[0], "balanced": even[0]}
+        kinds = {"natural": natural, "released": released, "retried": retried, "balanced": even}
         seen = {
-            f"{stage}_correlation": correlation(found.differences(high), found.differences(low))
-            for stage, found in stages.items()
+            f"{kind}_correlation": correlation(found.differences(high), found.differences(low))
+            for kind, found in kinds.items()
         }
-        seen |= {"released_filled": len(released) / asked, "retried_filled": len(retried[0]) / asked}
-        shown = [found.swapped(generator.random(len(found)) < 0.5) for found in even]
-        return shown, seen
+        filled = {"released_filled": len(released), "retried_filled": len(retried)}
+        return seen | {name: count / asked for name, count in filled.items()}
 
-    def _effects(
-        self, found: list[Triplets], high: Floats, low: Floats, judged: Floats
-    ) -> Effects:
+    def _effects(self, found: list[Triplets], high: Floats, low: Floats, judged: Floats) -> Effects:
         people, drawn, ceilings = [], [], []
         for triplets in found:
             predictors = standardised(triplets.differences(high), triplets.differences(low))
@@ -184,7 +194,7 @@ class People:
             fitted = logistic(predictors, chosen)
             people.append(fitted[:, 1:])
             weights = image_weights(triplets, len(high), self.draws, seed=1)
-            again = logistic(predictors, chosen, weights, fitted, tolerance=1e-3)
+            again = reweighted(predictors, chosen, fitted, weights)
             drawn.append(again[..., 1:].mean(1))
             ceilings.append(ceiling(chosen))
         spread = np.mean(drawn, axis=0).std(0, ddof=1)
@@ -208,7 +218,9 @@ def _effect_figures(effects: Mapping[str, Effects]) -> dict[str, Measured]:
             np.mean([e.images for e in effects.values()], axis=0),
             float(np.mean([e.ceiling for e in effects.values()])),
         )
-        figures[f"high{end}"] = _measured(mean.mean[0], mean.stderr(images)[0], len(mean.people) - 1)
+        figures[f"high{end}"] = _measured(
+            mean.mean[0], mean.stderr(images)[0], len(mean.people) - 1
+        )
     figures["ceiling"] = Measured(value=mean.ceiling, exact=True)
     return figures
 
@@ -218,6 +230,8 @@ def _measured(value: float, stderr: float, df: float) -> Measured:
 
 
 def _over(values: list[float]) -> Measured:
-    """The mean of independent values, with the error that their spread gives."""
-    spread = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return _measured(float(np.mean(values)), float(spread), max(len(values) - 1, 1))
+    """The mean of independent values, with the error that their spread gives, where there is one."""
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Measured(value=mean)
+    return _measured(mean, np.std(values, ddof=1) / np.sqrt(len(values)), len(values) - 1)

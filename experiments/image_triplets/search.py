@@ -86,6 +86,7 @@ class Root:
         A window of the sorted similarities holds the second images of each first one.
         """
         start = np.searchsorted(self.high, self.high + (high - tolerances[0]), "right")
+        start = np.maximum(start, np.arange(1, len(start) + 1))  # the better match comes later
         stop = np.searchsorted(self.high, self.high + (high + tolerances[0]), "left")
         counts = np.maximum(stop - start, 0)
         first = np.repeat(np.arange(len(counts)), counts)
@@ -180,36 +181,35 @@ class _Hunt:
 def search_all(
     high: Floats, low: Floats, generator: np.random.Generator, grid: Grid, tables: int = 20
 ) -> Triplets:
-    """What :func:`search` finds with ``tries=None`` and ``repeats=True``, from all n³ triplets at
-    once.
+    """What :func:`search` finds with ``tries=None`` and ``repeats=True``, from all n³ triplets.
 
     Raises:
         ValueError: for tolerances with which cells overlap.
     """
     rows = _cells(high[:, None, :] - high[:, :, None], high, grid)
-    columns = _cells(low[:, None, :] - low[:, :, None], low, grid)
-    (there,) = np.nonzero(((rows > 0) & (columns != 0)).ravel())
-    root, first, second = np.unravel_index(there, (len(high),) * 3)
-    apart = (root != first) & (root != second)
-    found = np.stack([root, first, second, rows.ravel()[there], columns.ravel()[there]], 1)[apart]
+    root, first, second = np.nonzero(rows > 0)
+    columns = _cells(low[root, second] - low[root, first], low, grid)
+    found = np.stack([root, first, second, rows[root, first, second], columns], 1)
+    found = found[(columns != 0) & (root != first) & (root != second)]
     found = found[generator.permutation(len(found))]
     wide = 2 * grid.bins + 1
     keys = (found[:, 3] * wide + found[:, 4] + grid.bins) * len(high) + found[:, 0]
     found = found[np.argsort(keys, kind="stable")]
     groups, starts = np.unique(np.sort(keys), return_index=True)
     stops = np.append(starts[1:], len(found))
+    positive = generator.binomial(tables, 0.5, (grid.bins + 1, grid.bins + 1))
     drawn: list[int] = []
     for cell in np.unique(groups // len(high)):
         ours = groups // len(high) == cell
-        wanted = int(generator.binomial(tables, 0.5))
+        row, column = divmod(int(cell), wide)
+        wanted = int(positive[row, abs(column - grid.bins)])
+        wanted = wanted if column > grid.bins else tables - wanted
         drawn += _alternate(starts[ours], stops[ours], wanted, generator)
     kept = found[drawn]
     return Triplets(kept[:, 0], kept[:, 1], kept[:, 2], np.abs(kept[:, 3:]))
 
 
-def _alternate(
-    starts: Ints, stops: Ints, wanted: int, generator: np.random.Generator
-) -> list[int]:
+def _alternate(starts: Ints, stops: Ints, wanted: int, generator: np.random.Generator) -> list[int]:
     """Up to ``wanted`` rows, each the next of a group (a root) drawn alike from those not empty."""
     left = [list(range(*span)) for span in zip(starts.tolist(), stops.tolist(), strict=True)]
     rows = []
@@ -262,6 +262,8 @@ def random_triplets(images: int, count: int, generator: np.random.Generator) -> 
 def correlation(one: Floats, other: Floats) -> float:
     """Correlation of differences over both orders of each pair, under which all change sign.
 
-    As their mean is then zero it is Σ xy / sqrt(Σ x² Σ y²), whichever image is called the first.
+    As their mean is then zero it is Σ xy / sqrt(Σ x² Σ y²), whichever image is called the first;
+    0 where there is nothing to correlate.
     """
-    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+    size = np.sqrt((one @ one) * (other @ other))
+    return float(one @ other / size) if size > 0 else 0.0

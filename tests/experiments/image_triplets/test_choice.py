@@ -13,6 +13,7 @@ from experiments.image_triplets.choice import (
     image_weights,
     logistic,
     rank_correlation,
+    reweighted,
     standardised,
     two_sided,
     upper,
@@ -45,12 +46,18 @@ def test_regressions_are_those_of_scikit_learn():
         assert beta == pytest.approx([fitted.intercept_[0], *fitted.coef_[0]], abs=1e-4)
 
 
-def test_weights_count_as_repetitions():
+def test_small_weights_move_coefficients_as_repetitions_do():
+    """With weights 1 ± ε the first order is the regression up to ε²."""
     x, chosen = trials()
-    times = np.random.default_rng(1).integers(0, 4, 400)
-    (weighted,) = logistic(x, chosen, times[None].astype(float))
-    repeated = logistic(np.repeat(x, times, 0), np.repeat(chosen, times, 1))
-    assert weighted == pytest.approx(repeated, abs=1e-6)
+    fitted = logistic(x, chosen)
+    more = np.random.default_rng(1).integers(0, 2, 400)
+    apart = []
+    for times in (4, 40):
+        exact = logistic(np.repeat(x, times + more, 0), np.repeat(chosen, times + more, 1))
+        (found,) = reweighted(x, chosen, fitted, (1 + more / times)[None])
+        apart.append(np.abs(found - exact).max() / np.abs(fitted - exact).max())
+    assert apart[0] < 0.1 and apart[1] < apart[0] / 5
+    assert reweighted(x, chosen, fitted, np.ones((2, 400))) == pytest.approx(np.stack([fitted] * 2))
 
 
 def test_choices_that_separate_do_not_run_away():

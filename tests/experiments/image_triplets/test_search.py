@@ -46,6 +46,12 @@ def test_pairs_are_those_of_a_loop_over_all_of_them(low_wanted):
     assert len(found) == len(set(found)) > 5
 
 
+def test_the_second_image_is_the_better_match_however_wide_the_tolerance():
+    high, low = similarities(40)
+    first, second = Root(high[7], low[7], np.arange(40) != 7).pairs(0.01, 0.0, (0.2, 2.0))
+    assert len(first) > 100 and (high[7, second] > high[7, first]).all()
+
+
 def test_images_that_are_not_usable_are_not_paired():
     high, low = similarities(40)
     usable = np.arange(40) % 2 == 0
@@ -158,6 +164,7 @@ def test_the_correlation_does_not_depend_on_which_image_is_first():
     found = random_triplets(50, 500, generator)
     turned = found.swapped(generator.random(500) < 0.5)
     pair = correlation(found.differences(high), found.differences(low))
+    assert correlation(np.zeros(0), np.zeros(0)) == 0
     assert correlation(turned.differences(high), turned.differences(low)) == pytest.approx(pair)
     both = [
         np.concatenate([t.differences(c) for t in (found, found.swapped(np.ones(500, bool)))])
@@ -200,6 +207,7 @@ def test_all_triplets_at_once_are_what_the_search_finds_one_by_one():
         assert (rows[:, 0] != rows[:, 1]).all() and (rows[:, 0] != rows[:, 2]).all()
     assert cells[0].tolist() == cells[1].tolist()
     assert len(fast) == pytest.approx(len(slow), rel=0.1)
+    assert np.unique(fast.cells, axis=0, return_counts=True)[1].max() <= 40
     with pytest.raises(ValueError, match="overlap"):
         search_all(high, low, generator, Grid(tolerance=0.3, relative=True))
 
