@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.loading.images import cifar10_jpeg
 from experiments.image_triplets import factors as made
 from experiments.image_triplets.search import Floats
 from experiments.image_triplets.similarity import Bytes, image_similarities
+from harness.loading.images import cifar10_jpeg
 from harness.loading.readers import BadFormat
 from harness.loading.splits import Splits, Tensors
 from harness.seeding import derive
@@ -122,7 +122,7 @@ def photographs(
     seed: int,
     train: int = 8000,
     val: int = 1000,
-    test: int = 2600,
+    test: int = 4000,
     shuffle_labels: bool = False,
 ) -> Seen:
     """CIFAR-10 (JPEG) to learn from and to search, and the 92 objects at 32 x 32."""

@@ -152,6 +152,11 @@ class LayeredVGG(VGG):
         """The last pooling, ``features.43`` of VGG-16."""
         return f"features.{len(self) - 3}"
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (b, classes)."""
+        scores: Tensor = super().forward(x)
+        return scores
+
     def layers(self, x: Tensor) -> Layers:
         """Images (b, 3, h, w) to what each layer makes of them, in the order of the layers.
 
@@ -172,10 +177,17 @@ class LayeredVGG(VGG):
 
 
 @torch.inference_mode()
-def activations(model: Layered, images: Tensor, batch: int = 256) -> Mapping[str, Tensor]:
-    """Flattened activations (n, features) of every layer of a model in evaluation mode.
+def activations(
+    model: Layered, images: Tensor, names: Sequence[str] | None = None, batch: int = 256
+) -> Mapping[str, Tensor]:
+    """Flattened activations (n, features) of layers, of all if none are named.
 
-    As in the released code these are what the layer gives for each image, nothing pooled.
+    As in the released code these are what the layer gives for each image, nothing pooled. The
+    model is to be in evaluation mode.
     """
-    parts = [model.layers(part) for part in images.split(batch)]
-    return {name: torch.cat([part[name].flatten(1) for part in parts]) for name in parts[0]}
+    found: dict[str, list[Tensor]] = {}
+    for part in images.split(batch):
+        for name, values in model.layers(part).items():
+            if names is None or name in names:
+                found.setdefault(name, []).append(values.flatten(1))
+    return {name: torch.cat(parts) for name, parts in found.items()}

@@ -31,11 +31,12 @@ from experiments.image_triplets.search import (
     search_all,
 )
 from experiments.image_triplets.similarity import IMAGE_FEATURES, relabelled
-from harness.procedures.base import Outcome, Trial
+from harness.procedures.base import Outcome, Trial, exact
 from harness.records import Measured
 from harness.seeding import derive
 
 LOWS = (*IMAGE_FEATURES, *MODELS.values())
+COUNTED = ("high", "significant", "any_significant")
 Permuted = Literal["none", "lows", "people"]
 
 
@@ -75,7 +76,8 @@ class People:
     Reported are, for each low-level model, ``low_<model>`` with its error over people, and
     ``low_<model>_images`` with that over people and images; ``high``, ``high_images``, the means
     of the coefficient of IT over the models; ``significant`` and ``significant_images``, in how
-    many models the low level's coefficient is positive with p < 0.05 by Holm's procedure; the
+    many models the low level's coefficient is positive with p < 0.05 by Holm's procedure, and
+    ``any_significant`` and ``any_significant_images``, 1 where that is one at least; the
     correlation of the two levels, mean over models, in ``natural_correlation`` random triplets,
     in what the ``released_correlation`` search, the ``retried_correlation`` one finds, and
     once that is balanced, ``balanced_correlation``; ``released_filled`` and ``retried_filled``,
@@ -114,7 +116,7 @@ class People:
             f"{stage}_correlation" for stage in ("natural", "released", "retried", "balanced")
         }
         stages |= {"released_filled", "retried_filled"}
-        counts = {"high", "high_images", "significant", "significant_images", "ceiling"}
+        counts = {f"{name}{end}" for name in COUNTED for end in ("", "_images")} | {"ceiling"}
         effects = counts | {f"low_{m}{e}" for m in LOWS for e in ("", "_images")}
         permuted = (init_args.get("permuted") or "none") != "none"
         return effects if permuted else effects | stages
@@ -212,7 +214,8 @@ def _effect_figures(effects: Mapping[str, Effects]) -> dict[str, Measured]:
             p.append(two_sided(value / stderr, df))
             positive.append(value > 0)
         held = (holm(np.array(p)) < 0.05) & np.array(positive)
-        figures[f"significant{end}"] = Measured(value=float(held.sum()), exact=True)
+        figures[f"significant{end}"] = exact(held.sum())
+        figures[f"any_significant{end}"] = exact(held.any())
         mean = Effects(
             np.mean([e.people for e in effects.values()], axis=0),
             np.mean([e.images for e in effects.values()], axis=0),
@@ -221,7 +224,7 @@ def _effect_figures(effects: Mapping[str, Effects]) -> dict[str, Measured]:
         figures[f"high{end}"] = _measured(
             mean.mean[0], mean.stderr(images)[0], len(mean.people) - 1
         )
-    figures["ceiling"] = Measured(value=mean.ceiling, exact=True)
+    figures["ceiling"] = exact(mean.ceiling)
     return figures
 
 
@@ -230,7 +233,7 @@ def _measured(value: float, stderr: float, df: float) -> Measured:
 
 
 def _over(values: list[float]) -> Measured:
-    """The mean of independent values, with the error that their spread gives, where there is one."""
+    """The mean of independent values, with the error that their spread gives."""
     mean = float(np.mean(values))
     if len(values) == 1:
         return Measured(value=mean)
