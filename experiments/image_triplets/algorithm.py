@@ -11,6 +11,7 @@ from experiments.image_triplets.search import (
     Grid,
     Signs,
     Triplets,
+    balanced,
     correlation,
     random_triplets,
     search,
@@ -38,7 +39,8 @@ class Search:
     Reported: ``off_target``, the largest distance of a difference from what its cell asks for;
     ``used_again``, images that come twice; ``filled``, the share of cells and tables with a
     triplet; ``positive``, the share of triplets with a positive low-level difference;
-    ``natural_correlation`` in random triplets and ``searched_correlation`` in those found.
+    ``natural_correlation`` in random triplets, ``searched_correlation`` in those found and
+    ``balanced_correlation`` in as many of those of either sign.
 
     Args:
         features: independent ones of each level.
@@ -63,8 +65,8 @@ class Search:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        correlations = {"natural_correlation", "searched_correlation"}
-        return correlations | {"off_target", "used_again", "filled", "positive"}
+        kinds = {f"{kind}_correlation" for kind in ("natural", "searched", "balanced")}
+        return kinds | {"off_target", "used_again", "filled", "positive"}
 
     def run(self, trial: Trial) -> Outcome:
         generator = np.random.default_rng(derive(trial.seed, "features"))
@@ -73,6 +75,7 @@ class Search:
         high, low = (pearson(self.shared * both + own) for own in (one, other))
         found = search(high, low, generator, self.grid, self.tables, signs=self.signs)
         drawn = random_triplets(self.images, 20000, generator)
+        even = balanced(found, low, generator)
         differences = found.differences(high), found.differences(low)
         wanted = (
             self.grid.targets(level)[found.cells[:, place] - 1]
@@ -86,6 +89,7 @@ class Search:
             "positive": float(np.mean(differences[1] > 0)),
             "natural_correlation": correlation(drawn.differences(high), drawn.differences(low)),
             "searched_correlation": correlation(*differences),
+            "balanced_correlation": correlation(even.differences(high), even.differences(low)),
         }
         return Outcome(metrics)
 

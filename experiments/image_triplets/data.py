@@ -120,7 +120,7 @@ def photographs(
     objects: Path,
     images: Path,
     seed: int,
-    train: int = 8000,
+    train: int = 5000,
     val: int = 1000,
     test: int = 4000,
     shuffle_labels: bool = False,

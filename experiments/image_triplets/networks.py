@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from experiments.image_triplets.choice import (
@@ -37,13 +38,16 @@ from harness.procedures.fit import Fit
 from harness.records import Series
 from harness.seeding import derive
 
+KINDS = ("natural", "searched", "balanced")
+
 
 class Levels(Fit):
     """A network's two levels, and the triplets that the released search finds with them.
 
     Besides what Fit reports, of the test images: ``natural_correlation``, of the differences on the
-    two levels in random triplets, and ``searched_correlation`` in those found; ``filled``, the
-    share of cells and tables with a triplet.
+    two levels in random triplets, ``searched_correlation`` in those found, and
+    ``balanced_correlation`` in as many of those of either sign; ``filled``, the share of cells and
+    tables with a triplet.
 
     Args:
         tables, bins, tolerance: of the search; the tolerance is in units of similarity.
@@ -69,36 +73,30 @@ class Levels(Fit):
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        own = {"natural_correlation", "searched_correlation", "filled"}
-        return super().produces(init_args) | own
+        kinds = {f"{kind}_correlation" for kind in KINDS}
+        return super().produces(init_args) | kinds | {"filled"}
 
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:
         high, low = levels(cast(Layered, model), everything(trial.data.test), trial.device)
         generator = np.random.default_rng(derive(trial.seed, "triplets"))
         drawn = random_triplets(len(high), self.natural, generator)
-        found = self._search(high, low, generator)
+        found = search(
+            high, low, generator, self.grid, self.tables, self.tries, self.repeats, self.signs
+        )
+        even = balanced(found, low, generator)
         metrics = {
             "natural_correlation": between(drawn, high, low),
             "searched_correlation": between(found, high, low),
+            "balanced_correlation": between(even, high, low),
             "filled": len(found) / (self.tables * self.grid.bins**2),
         }
-        return Outcome(metrics | self._further(found, drawn, high, low, model, trial))
-
-    def _search(self, high: Floats, low: Floats, generator: np.random.Generator) -> Triplets:
-        return search(
-            high, low, generator, self.grid, self.tables, self.tries, self.repeats, self.signs
-        )
+        kinds = {"natural": drawn, "searched": found, "balanced": even}
+        return Outcome(metrics | self._further(kinds, high, low, trial))
 
     def _further(
-        self,
-        found: Triplets,
-        drawn: Triplets,
-        high: Floats,
-        low: Floats,
-        model: nn.Module,
-        trial: Trial,
+        self, kinds: Mapping[str, Triplets], high: Floats, low: Floats, trial: Trial
     ) -> dict[str, float]:
-        """What a subclass measures on triplets found and drawn."""
+        """What a subclass measures on ``natural``, ``searched`` and ``balanced`` triplets."""
         return {}
 
 
@@ -179,11 +177,11 @@ class Layers(Levels):
         generator: np.random.Generator,
     ) -> dict[str, float]:
         told = np.array(curves["choice_accuracy"])
-        it, shuffled = objects.brain["it"], []
+        it, shuffled = ranks(objects.brain["it"]), []
+        seen = np.stack([upper(ranks(c)) for c in layers.values()])
         for _ in range(self.permutations):
             other = upper(relabelled(it, generator.permutation(len(it))))
-            by_layer = [rank_correlation(upper(c), other) for c in layers.values()]
-            shuffled.append(rank_correlation(told, np.array(by_layer)))
+            shuffled.append(rank_correlation(told, seen @ other))
         return {
             "agreement_it": rank_correlation(told, np.array(curves["it"])),
             "agreement_early": rank_correlation(told, np.array(curves["early"])),
@@ -210,45 +208,49 @@ class Confound(Levels):
 
     An observer prefers the second image by the logistic function of what its outline and its
     texture add to the likeness with the root, each in units of its deviation over random
-    triplets. ``spurious_natural`` and ``spurious_searched`` are regression coefficients of the low
-    level alone, in random and in searched triplets, for observers who heed outlines alone; the
-    logarithms of ``weight_natural`` and ``weight_searched``, weights of the low over the high
-    level of those who heed both alike (1 if the levels were the factors), are ``log_weight_…``.
-    ``factor_correlation`` is that of outlines' and textures' own differences in searched triplets.
+    triplets. Reported in ``natural``, ``searched`` and ``balanced`` triplets: ``spurious_<kind>``,
+    the regression coefficient of the low level alone for observers who heed outlines alone;
+    ``weight_<kind>``, the weight of the low level over that of the high one for those who heed
+    both alike, 1 if the levels were the factors; and ``factors_<kind>``, the correlation of
+    outlines' and textures' own differences.
     """
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        pairs = {f"{what}_{where}" for what in ("spurious", "weight") for where in PLACES}
-        return super().produces(init_args) | pairs | {"factor_correlation"}
+        figures = {f"{w}_{kind}" for w in ("spurious", "weight", "factors") for kind in KINDS}
+        return super().produces(init_args) | figures
 
     def _further(
-        self,
-        found: Triplets,
-        drawn: Triplets,
-        high: Floats,
-        low: Floats,
-        model: nn.Module,
-        trial: Trial,
+        self, kinds: Mapping[str, Triplets], high: Floats, low: Floats, trial: Trial
     ) -> dict[str, float]:
         data: FactorSplits = trial.data
         assert data.factors is not None
-        outlines, textures = data.factors.high(), data.factors.low()
-        units = [float(drawn.differences(level).std()) for level in (outlines, textures)]
-        metrics = {"factor_correlation": between(found, outlines, textures)}
-        for name, triplets in zip(PLACES, (drawn, found), strict=True):
-            one = triplets.differences(outlines) / units[0]
-            other = triplets.differences(textures) / units[1]
-            outline_only, both = preference(one), preference(one + other)
-            levels_ = standardised(triplets.differences(high), triplets.differences(low))
-            (alone,) = logistic(levels_[:, 1:], outline_only[None])
-            (joint,) = logistic(levels_, both[None])
-            metrics |= {f"spurious_{name}": float(alone[1])}
-            metrics |= {f"weight_{name}": float(joint[2] / joint[1])}
+        factors = data.factors.high(), data.factors.low()
+        units = [float(kinds["natural"].differences(factor).std()) for factor in factors]
+        metrics = {}
+        for kind, triplets in kinds.items():
+            outlines, textures = (
+                triplets.differences(factor) / unit
+                for factor, unit in zip(factors, units, strict=True)
+            )
+            seen = standardised(triplets.differences(high), triplets.differences(low))
+            (alone,) = logistic(seen[:, 1:], preference(outlines)[None])
+            (joint,) = logistic(seen, preference(outlines + textures)[None])
+            metrics[f"spurious_{kind}"] = float(alone[1])
+            metrics[f"weight_{kind}"] = float(joint[2] / joint[1])
+            metrics[f"factors_{kind}"] = correlation(outlines, textures)
         return metrics
 
 
-PLACES = ("natural", "searched")
+def ranks(similarity: Floats) -> Floats:
+    """Ranks of the similarities (n, n) of different images, centred and of length 1 above the
+    diagonal: products of two such are rank correlations, and images may be shuffled at once."""
+    places = np.triu_indices(len(similarity), 1)
+    ranked = stats.rankdata(similarity[places])
+    ranked -= ranked.mean()
+    found = np.zeros_like(similarity)
+    found[places] = ranked / np.linalg.norm(ranked)
+    return found + found.T
 
 
 def preference(advantage: Floats) -> Floats:
