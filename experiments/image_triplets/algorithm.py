@@ -65,7 +65,9 @@ class Search:
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        kinds = {f"{kind}_correlation" for kind in ("natural", "searched", "balanced")}
+        kinds = {f"{kind}_correlation" for kind in ("natural", "searched")}
+        if (init_args.get("signs") or "random") == "random":
+            kinds.add("balanced_correlation")
         return kinds | {"off_target", "used_again", "filled", "positive"}
 
     def run(self, trial: Trial) -> Outcome:
@@ -75,7 +77,6 @@ class Search:
         high, low = (pearson(self.shared * both + own) for own in (one, other))
         found = search(high, low, generator, self.grid, self.tables, signs=self.signs)
         drawn = random_triplets(self.images, 20000, generator)
-        even = balanced(found, low, generator)
         differences = found.differences(high), found.differences(low)
         wanted = (
             self.grid.targets(level)[found.cells[:, place] - 1]
@@ -89,8 +90,11 @@ class Search:
             "positive": float(np.mean(differences[1] > 0)),
             "natural_correlation": correlation(drawn.differences(high), drawn.differences(low)),
             "searched_correlation": correlation(*differences),
-            "balanced_correlation": correlation(even.differences(high), even.differences(low)),
         }
+        if self.signs == "random":
+            even = balanced(found, low, generator)
+            pair = even.differences(high), even.differences(low)
+            metrics["balanced_correlation"] = correlation(*pair)
         return Outcome(metrics)
 
 

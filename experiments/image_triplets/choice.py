@@ -92,7 +92,8 @@ def image_weights(triplets: Triplets, images: int, draws: int, seed: int) -> Flo
 def accuracy(difference: Floats, chosen: Floats) -> Floats:
     """Share (P,) of choices that the sign of a difference (T,) foretells; a tie is half right."""
     foretold = (np.sign(difference) + 1) / 2
-    return (1 - np.abs(foretold - chosen)).mean(1)
+    share: Floats = (1 - np.abs(foretold - chosen)).mean(1)
+    return share
 
 
 def ceiling(chosen: Floats) -> float:

@@ -38,8 +38,9 @@ class Factors:
     def high(self) -> Floats:
         """Similarity (n, n) of outlines: 1 for the same, 1/2 with equal lobes or hole."""
         lobes, hole = self.category // len(HOLES), self.category % len(HOLES)
-        same = (lobes[:, None] == lobes).astype(np.float64) + (hole[:, None] == hole)
-        return same / 2
+        shared = (lobes[:, None] == lobes).astype(np.float64) + (hole[:, None] == hole)
+        similarity: Floats = shared / 2
+        return similarity
 
     def low(self) -> Floats:
         """Similarity (n, n) of textures: minus the distance of their factors."""

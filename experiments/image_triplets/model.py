@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,8 @@ class RecurrentBlock(nn.Module):
         """From (b, inputs, h, w) to the states (b, outputs, h/2, w/2) after each step."""
         x = self.conv_input(x)
         states: list[Tensor] = []
-        for step, (norm1, norm2, norm3) in enumerate(self.norms):  # type: ignore[misc]
+        for step, norms in enumerate(self.norms):
+            norm1, norm2, norm3 = cast(nn.ModuleList, norms)
             stride = 1 if step else 2
             start = x if step else self.norm_skip(self.skip(x))
             x = F.relu(norm1(self.conv1(x)))
@@ -154,7 +155,7 @@ class LayeredVGG(VGG):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (b, classes)."""
-        scores: Tensor = super().forward(x)
+        scores: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return scores
 
     def layers(self, x: Tensor) -> Layers:
@@ -163,7 +164,7 @@ class LayeredVGG(VGG):
         Of those before pooling or a score these are what comes after the ReLU.
         """
         found: Layers = {}
-        *features, mean, head = self
+        features, mean, head = list(self)[:-2], self[-2], cast(nn.Sequential, self[-1])
         for index, part in enumerate(features):
             x = part(x)
             if isinstance(part, nn.ReLU | nn.MaxPool2d):
@@ -186,7 +187,7 @@ def activations(
     model is to be in evaluation mode.
     """
     found: dict[str, list[Tensor]] = {}
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         for name, values in model.layers(part).items():
             if names is None or name in names:
                 found.setdefault(name, []).append(values.flatten(1))

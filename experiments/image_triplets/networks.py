@@ -38,7 +38,10 @@ from harness.procedures.fit import Fit
 from harness.records import Series
 from harness.seeding import derive
 
-KINDS = ("natural", "searched", "balanced")
+
+def kinds_of(signs: Signs) -> tuple[str, ...]:
+    """Kinds of triplets; with low-level differences of one sign there is nothing to balance."""
+    return ("natural", "searched", *(["balanced"] if signs == "random" else []))
 
 
 class Levels(Fit):
@@ -73,8 +76,8 @@ class Levels(Fit):
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        kinds = {f"{kind}_correlation" for kind in KINDS}
-        return super().produces(init_args) | kinds | {"filled"}
+        kinds = kinds_of(init_args.get("signs") or "random")
+        return super().produces(init_args) | {f"{k}_correlation" for k in kinds} | {"filled"}
 
     def measure(self, model: nn.Module, trial: Trial) -> Outcome:
         high, low = levels(cast(Layered, model), everything(trial.data.test), trial.device)
@@ -83,14 +86,10 @@ class Levels(Fit):
         found = search(
             high, low, generator, self.grid, self.tables, self.tries, self.repeats, self.signs
         )
-        even = balanced(found, low, generator)
-        metrics = {
-            "natural_correlation": between(drawn, high, low),
-            "searched_correlation": between(found, high, low),
-            "balanced_correlation": between(even, high, low),
-            "filled": len(found) / (self.tables * self.grid.bins**2),
-        }
-        kinds = {"natural": drawn, "searched": found, "balanced": even}
+        every = (drawn, found, balanced(found, low, generator))
+        kinds = dict(zip(kinds_of(self.signs), every, strict=False))
+        metrics = {f"{kind}_correlation": between(t, high, low) for kind, t in kinds.items()}
+        metrics["filled"] = len(found) / (self.tables * self.grid.bins**2)
         return Outcome(metrics | self._further(kinds, high, low, trial))
 
     def _further(
@@ -217,7 +216,8 @@ class Confound(Levels):
 
     @classmethod
     def produces(cls, init_args: Mapping[str, Any]) -> set[str]:
-        figures = {f"{w}_{kind}" for w in ("spurious", "weight", "factors") for kind in KINDS}
+        kinds = kinds_of(init_args.get("signs") or "random")
+        figures = {f"{w}_{kind}" for w in ("spurious", "weight", "factors") for kind in kinds}
         return super().produces(init_args) | figures
 
     def _further(
@@ -230,16 +230,21 @@ class Confound(Levels):
         metrics = {}
         for kind, triplets in kinds.items():
             outlines, textures = (
-                triplets.differences(factor) / unit
+                both_orders(triplets.differences(factor) / unit)
                 for factor, unit in zip(factors, units, strict=True)
             )
-            seen = standardised(triplets.differences(high), triplets.differences(low))
+            seen = standardised(*(both_orders(triplets.differences(c)) for c in (high, low)))
             (alone,) = logistic(seen[:, 1:], preference(outlines)[None])
             (joint,) = logistic(seen, preference(outlines + textures)[None])
             metrics[f"spurious_{kind}"] = float(alone[1])
             metrics[f"weight_{kind}"] = float(joint[2] / joint[1])
             metrics[f"factors_{kind}"] = correlation(outlines, textures)
         return metrics
+
+
+def both_orders(differences: Floats) -> Floats:
+    """Differences (2 T,) of triplets shown either way round: no side is the better one."""
+    return np.concatenate([differences, -differences])
 
 
 def ranks(similarity: Floats) -> Floats:

@@ -33,7 +33,8 @@ class Grid:
 
     def targets(self, similarity: Floats) -> Floats:
         """(bins,) differences; the deviation is that of all entries, the diagonal included."""
-        return self.size * float(similarity.std()) * np.arange(1, self.bins + 1)
+        steps = np.arange(1, self.bins + 1, dtype=np.float64)
+        return self.size * float(similarity.std()) * steps
 
     def accepted(self, similarity: Floats) -> float:
         """Distance from a target that is accepted, in units of similarity."""
@@ -212,7 +213,7 @@ def search_all(
 def _alternate(starts: Ints, stops: Ints, wanted: int, generator: np.random.Generator) -> list[int]:
     """Up to ``wanted`` rows, each the next of a group (a root) drawn alike from those not empty."""
     left = [list(range(*span)) for span in zip(starts.tolist(), stops.tolist(), strict=True)]
-    rows = []
+    rows: list[int] = []
     while left and len(rows) < wanted:
         group = int(generator.integers(len(left)))
         rows.append(left[group].pop())

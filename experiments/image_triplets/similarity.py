@@ -60,7 +60,7 @@ def gradients(images: Bytes, grid: int = 5, orientations: int = 8) -> Floats:
     cells = (np.arange(len(grey))[:, None, None] * grid**2 + region) * orientations + bins
     total = np.bincount(cells.ravel(), size.ravel(), len(grey) * grid**2 * orientations)
     regions = total.reshape(-1, orientations)
-    scaled = regions / (np.linalg.norm(regions, axis=1, keepdims=True) + 1e-9)
+    scaled: Floats = regions / (np.linalg.norm(regions, axis=1, keepdims=True) + 1e-9)
     return scaled.reshape(len(images), -1)
 
 
