@@ -15,7 +15,6 @@ from experiments.image_triplets.choice import (
     choices,
     logistic,
     rank_correlation,
-    standardised,
     upper,
 )
 from experiments.image_triplets.data import FactorSplits, Objects, Seen
@@ -206,9 +205,11 @@ class Confound(Levels):
     """Whether a network's two levels tell what observers heed, on factor images.
 
     An observer prefers the second image by the logistic function of what its outline and its
-    texture add to the likeness with the root, each in units of its deviation over random
-    triplets. Reported in ``natural``, ``searched`` and ``balanced`` triplets: ``spurious_<kind>``,
-    the regression coefficient of the low level alone for observers who heed outlines alone;
+    texture add to the likeness with the root. These and the levels' differences are in units of
+    their deviation over random triplets, on triplets of every kind.
+
+    Reported in ``natural``, ``searched`` and ``balanced`` triplets: ``spurious_<kind>``, the
+    regression coefficient of the low level alone for observers who heed outlines alone;
     ``weight_<kind>``, the weight of the low level over that of the high one for those who heed
     both alike, 1 if the levels were the factors; and ``factors_<kind>``, the correlation of
     outlines' and textures' own differences.
@@ -225,15 +226,15 @@ class Confound(Levels):
     ) -> dict[str, float]:
         data: FactorSplits = trial.data
         assert data.factors is not None
-        factors = data.factors.high(), data.factors.low()
-        units = [float(kinds["natural"].differences(factor).std()) for factor in factors]
+        sources = (data.factors.high(), data.factors.low(), high, low)
+        units = [float(kinds["natural"].differences(source).std()) for source in sources]
         metrics = {}
         for kind, triplets in kinds.items():
-            outlines, textures = (
-                both_orders(triplets.differences(factor) / unit)
-                for factor, unit in zip(factors, units, strict=True)
+            outlines, textures, *levels = (
+                both_orders(triplets.differences(source) / unit)
+                for source, unit in zip(sources, units, strict=True)
             )
-            seen = standardised(*(both_orders(triplets.differences(c)) for c in (high, low)))
+            seen = np.column_stack(levels)
             (alone,) = logistic(seen[:, 1:], preference(outlines)[None])
             (joint,) = logistic(seen, preference(outlines + textures)[None])
             metrics[f"spurious_{kind}"] = float(alone[1])
