@@ -32,7 +32,12 @@ def logistic(predictors: Floats, chosen: Floats, tolerance: float = 1e-8) -> Flo
 
     Returns:
         (P, 1 + k).
+
+    Raises:
+        ValueError: there is no triplet.
     """
+    if not len(predictors):
+        raise ValueError("no triplets were found to regress choices on")
     x = _with_intercept(predictors)
     once = np.ones((1, len(x)))
     beta = np.zeros((len(chosen), x.shape[1]))

@@ -66,6 +66,11 @@ def test_choices_that_separate_do_not_run_away():
     assert np.isfinite(beta).all() and beta[0, 1] > 5
 
 
+def test_there_is_no_regression_without_choices():
+    with pytest.raises(ValueError, match="no triplets"):
+        logistic(np.zeros((0, 2)), np.zeros((3, 0)))
+
+
 def test_predictors_have_mean_square_one():
     x = standardised(np.array([3.0, 4.0]), np.array([1.0, -1.0]))
     assert (x**2).mean(0) == pytest.approx([1, 1])
