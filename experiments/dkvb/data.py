@@ -190,8 +190,7 @@ def usps(
 ) -> Stream:
     """USPS digits, 16 x 16; features of a network that classifies Fashion-MNIST.
 
-    ``keys_other`` are MNIST digits, ``keys_far`` articles of Fashion-MNIST; both are averaged to
-    16 x 16 pixels.
+    ``keys_other`` are MNIST digits, ``keys_far`` articles of Fashion-MNIST, at 16 x 16 pixels.
 
     Args:
         other: images of either.
@@ -364,14 +363,14 @@ def embeddings(
         }
         x, y = parts["train"]
         generator = torch.Generator().manual_seed(derive(seed, "embeddings"))
-        rows = torch.randperm(len(y), generator=generator)
-        parts["val"] = x[rows[:val]], y[rows[:val]]
-        parts["train"] = x[rows[val:]], y[rows[val:]]
+        held_out, kept = torch.split(
+            torch.randperm(len(y), generator=generator), [val, len(y) - val]
+        )
+        parts |= {"val": (x[held_out], y[held_out]), "train": (x[kept], y[kept])}
         others = read_embeddings(root, f"{backbone}_{layer}_{keys}_train", width)[0]
         return {"keys_other": others, "keys_own": parts["train"][0]} | columns(parts)
 
-    encoder = Given(width, centred=False)
-    return stream(images, encoder, classes, shuffling(seed, shuffle_labels))
+    return stream(images, Given(width, False), classes, shuffling(seed, shuffle_labels))
 
 
 def read_embeddings(root: Path, name: str, width: int) -> tuple[Tensor, Tensor]:
