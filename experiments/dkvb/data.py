@@ -342,8 +342,7 @@ def embeddings(
     classes: int = 10,
     shuffle_labels: bool = False,
 ) -> Stream:
-    """Files as the official code keeps them: ``<backbone>_<layer>_<dataset>_<split>_<kind>.pt``,
-    split ``train`` or ``test``, kind ``embeddings`` or ``labels``.
+    """``<backbone>_<layer>_<dataset>_{train,test}_{embeddings,labels}.pt`` of the official code.
 
     Embeddings are float (n, m) or (n, m, 1, 1), labels int64 (n,). ``val`` of the training ones
     are held out, by the seed.
@@ -363,9 +362,8 @@ def embeddings(
         }
         x, y = parts["train"]
         generator = torch.Generator().manual_seed(derive(seed, "embeddings"))
-        held_out, kept = torch.split(
-            torch.randperm(len(y), generator=generator), [val, len(y) - val]
-        )
+        rows = torch.randperm(len(y), generator=generator)
+        held_out, kept = rows[:val], rows[val:]
         parts |= {"val": (x[held_out], y[held_out]), "train": (x[kept], y[kept])}
         others = read_embeddings(root, f"{backbone}_{layer}_{keys}_train", width)[0]
         return {"keys_other": others, "keys_own": parts["train"][0]} | columns(parts)
