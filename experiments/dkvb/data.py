@@ -190,8 +190,7 @@ def usps(
 ) -> Stream:
     """USPS digits, 16 x 16; features of a network that classifies Fashion-MNIST.
 
-    ``keys_other`` are MNIST digits, ``keys_far`` articles of Fashion-MNIST; both are averaged to
-    16 x 16 pixels.
+    ``keys_other`` are MNIST digits, ``keys_far`` articles of Fashion-MNIST, at 16 x 16 pixels.
 
     Args:
         other: images of either.
@@ -343,8 +342,7 @@ def embeddings(
     classes: int = 10,
     shuffle_labels: bool = False,
 ) -> Stream:
-    """Files as the official code keeps them: ``<backbone>_<layer>_<dataset>_<split>_<kind>.pt``,
-    split ``train`` or ``test``, kind ``embeddings`` or ``labels``.
+    """``<backbone>_<layer>_<dataset>_{train,test}_{embeddings,labels}.pt`` of the official code.
 
     Embeddings are float (n, m) or (n, m, 1, 1), labels int64 (n,). ``val`` of the training ones
     are held out, by the seed.
@@ -365,13 +363,12 @@ def embeddings(
         x, y = parts["train"]
         generator = torch.Generator().manual_seed(derive(seed, "embeddings"))
         rows = torch.randperm(len(y), generator=generator)
-        parts["val"] = x[rows[:val]], y[rows[:val]]
-        parts["train"] = x[rows[val:]], y[rows[val:]]
+        held_out, kept = rows[:val], rows[val:]
+        parts |= {"val": (x[held_out], y[held_out]), "train": (x[kept], y[kept])}
         others = read_embeddings(root, f"{backbone}_{layer}_{keys}_train", width)[0]
         return {"keys_other": others, "keys_own": parts["train"][0]} | columns(parts)
 
-    encoder = Given(width, centred=False)
-    return stream(images, encoder, classes, shuffling(seed, shuffle_labels))
+    return stream(images, Given(width, False), classes, shuffling(seed, shuffle_labels))
 
 
 def read_embeddings(root: Path, name: str, width: int) -> tuple[Tensor, Tensor]:
