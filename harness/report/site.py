@@ -19,6 +19,7 @@ from harness.judging.rounding import figure
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history, many
+from harness.report.behind import Behind, behind
 from harness.report.boards import Boards
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
@@ -33,7 +34,7 @@ from harness.report.markdown import (
     value,
 )
 from harness.report.progress import duration
-from harness.report.rows import marks, measured, reasons, reported, seeds_of, seen
+from harness.report.rows import estimated, marks, measured, reasons, reported, seeds_of, seen
 
 MAX_TRIALS = 200
 STATIC = ("style.css", "tables.js", "charts.js")
@@ -66,6 +67,7 @@ class Site:
             results=results,
             paper=results.paper,
             headlines={line.claim: line for line in results.headlines},
+            behind=_behind(results),
             charts=_charts(results),
             again=_html(AGAIN) if results.tiers else "",
             deviations=_html(unlink(deviations(key))),
@@ -137,6 +139,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "estimated": estimated,
         "figure": figure,
         "marks": marks,
         "measured": measured,
@@ -147,6 +150,7 @@ def _environment() -> Any:
         "duration": duration,
         "hardware": hardware,
         "seeds": seeds,
+        "tick": lambda value: f"{value:.6g}".replace("-", "−"),
         "slug": lambda text: text.replace(" ", "-"),
         "link": web_link,
     }
@@ -217,6 +221,13 @@ def trials(results: TierResults) -> list[Record]:
         return (r.status == "done", r.variant, r.dataset, r.seed, str(sorted(r.fold.items())))
 
     return sorted(results.records, key=place)[:MAX_TRIALS]
+
+
+def _behind(results: PaperResults) -> dict[tuple[str, str], Behind]:
+    """What the verdicts that count rest on, by claim and data set."""
+    tiers = {tier.tier: tier for tier in results.tiers}
+    measured_ones = (v for v in results.deciding if v.measured is not None)
+    return {(v.claim, v.dataset): behind(tiers[v.tier], v) for v in measured_ones}
 
 
 def _charts(results: PaperResults) -> dict[str, Any]:

@@ -186,6 +186,36 @@ def test_filters_and_search_narrow_the_table(browser, site) -> None:
     reader.check()
 
 
+CUT = """() => {
+  const found = [];
+  for (const chart of document.querySelectorAll(".axis")) {
+    const room = chart.getBoundingClientRect();
+    for (const mark of chart.querySelectorAll("text, path.mark, span, i")) {
+      const box = mark.getBoundingClientRect();
+      const beyond = Math.max(room.left - box.left, box.right - room.right);
+      if (box.width && beyond > (mark.matches("text") ? 1 : 20)) found.push(mark.outerHTML);
+    }
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_claim_has_an_address_and_nothing_in_a_chart_is_cut(browser, site, width) -> None:
+    reader = Reader(browser, viewport={"width": width, "height": 900})
+    page = reader.open(site / "papers" / "toy.html")
+    page.locator("#claim-good-beats-bad a.permalink").click()
+    assert page.url.endswith("toy.html#claim-good-beats-bad")
+    view = page.locator("article:target")
+    rows = view.locator("table.arms tbody tr th").all_inner_texts()
+    assert [row.split("\n")[0] for row in rows[:2]] == ["as claimed", "control"]
+    assert view.locator(".axis .seed").count() == 6
+    assert "--claim good-beats-bad" in view.locator("pre").inner_text()
+    reader.scroll_through()
+    assert page.evaluate(CUT) == []
+    reader.check()
+
+
 CONTRAST = """() => {
   const luminance = (c) => {
     const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => {
