@@ -68,23 +68,24 @@ class Needs:
         changed = tier.model_copy(update={"datasets": slots})
         return self.paper.model_copy(update={"tiers": {**self.paper.tiers, tier_name: changed}})
 
-    def cells(self, datasets: Sequence[str]) -> set[tuple[str, str]]:
-        """Variants with data sets: operands, and control and null models in their place.
+    def cells(self, datasets: Sequence[str]) -> list[tuple[str, str]]:
+        """Variants with data sets: of each claim its operands, then control and null models.
 
         Args:
             datasets: that there are.
         """
-        return {
+        found = (
             cell
             for claim, quantity in zip(self.claims, self._quantities, strict=True)
             for row in measured_on(self.paper, quantity, datasets)
             for variant in ("", *_others(claim))
             for cell in cells(in_place(quantity, variant) if variant else quantity, row)
-        }
+        )
+        return list(dict.fromkeys(found))
 
     def among(self, found: Iterable[T], datasets: Sequence[str]) -> list[T]:
         """Those trials, or records, that are needed."""
-        wanted = self.cells(datasets)
+        wanted = set(self.cells(datasets))
         return [one for one in found if (one.variant, one.dataset) in wanted]
 
     def verdicts(self, found: Iterable[Verdict]) -> list[Verdict]:

@@ -93,7 +93,7 @@ def behind(results: TierResults, verdict: Verdict) -> Behind:
     edges = accepted(claim) if claim.criterion else (math.inf, -math.inf)
     low, high = _axis(arms, [*edges, *([] if reported is None else [reported])])
     band = max(edges[0], low), min(edges[1], high)
-    trials = _trials(results, Needs(paper, (stated,)).cells(datasets))
+    trials = _trials(results, set(Needs(paper, (stated,)).cells(datasets)))
     shown = band if band[0] <= band[1] else None
     return Behind(verdict, arms, trials, low, high, shown, reported)
 

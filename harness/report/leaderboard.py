@@ -96,6 +96,15 @@ class TierResults:
     @cached_property
     def panels(self) -> list[Panel]:
         """Learning curves and swept series; those that claims are about first."""
+        return self._panels[0]
+
+    @property
+    def undrawn(self) -> list[str]:
+        """Series that there is no panel of."""
+        return self._panels[1]
+
+    @cached_property
+    def _panels(self) -> tuple[list[Panel], list[str]]:
         return panels(self.paper, self.records)
 
     @cached_property

@@ -21,6 +21,7 @@ from harness.records import Record
 from harness.report import figures, history, many
 from harness.report.behind import Behind, behind
 from harness.report.boards import Boards
+from harness.report.curves import Panel
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
     ABOUT,
@@ -68,7 +69,7 @@ class Site:
             paper=results.paper,
             headlines={line.claim: line for line in results.headlines},
             behind=_behind(results),
-            charts=_charts(results),
+            curves=_curves(results),
             again=_html(AGAIN) if results.tiers else "",
             deviations=_html(unlink(deviations(key))),
             arxiv=f"https://arxiv.org/abs/{results.paper.arxiv}" if results.paper.arxiv else "",
@@ -230,13 +231,12 @@ def _behind(results: PaperResults) -> dict[tuple[str, str], Behind]:
     return {(v.claim, v.dataset): behind(tiers[v.tier], v) for v in measured_ones}
 
 
-def _charts(results: PaperResults) -> dict[str, Any]:
-    """The forest plot, and the curves of each tier."""
-    curves = {
-        tier.tier: [figures.curves(panel) for panel in tier.panels if panel.lines]
+def _curves(results: PaperResults) -> dict[str, list[tuple[Panel, dict[str, Any]]]]:
+    """The panels of each tier with their charts."""
+    return {
+        tier.tier: [(panel, figures.curves(panel)) for panel in tier.panels if panel.lines]
         for tier in results.tiers
     }
-    return {"forest": figures.forest(results), "curves": curves}
 
 
 def _html(markdown: str) -> Any:

@@ -21,7 +21,7 @@ def claim(name: str, quantity: dict, **more) -> dict:
 
 
 def cells(*names: str, datasets=("digits", "theory")) -> set[tuple[str, str]]:
-    return Needs.of(catalog.load("toy"), names).cells(datasets)
+    return set(Needs.of(catalog.load("toy"), names).cells(datasets))
 
 
 def test_operands_control_and_null_are_needed_and_nothing_else(project, edit_spec) -> None:
