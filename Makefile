@@ -33,7 +33,7 @@ $(VENV)/.installed-%: $(call stamp,)
 
 help: ## Show this help
 	@echo "make reproduce PAPER=tslstm [TIER=smoke|cpu|full] [JOBS=n] [SEEDS=n|m:n|auto] [ENGINE=local|ray]"
-	@echo "               [FORCE=1] [TIMEOUT=factor] [THREADS=n] [BUDGET=30m]"
+	@echo "               [CLAIM=id] [FORCE=1] [TIMEOUT=factor] [THREADS=n] [BUDGET=30m]"
 	@echo "               [WANDB_MODE=online] [HARNESS_DATA=folder]"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
@@ -43,7 +43,7 @@ reproduce: $(needed) $(if $(filter ray,$(ENGINE)),$(call stamp,cluster)) ## Repr
 	@test -n "$(PAPER)" || { echo "Which paper? make reproduce PAPER=tslstm; make list shows them" >&2; exit 2; }
 	@$(BIN)/harness run "$(PAPER)" --tier "$(TIER)" --engine "$(ENGINE)" \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter-out file,$(firstword $(origin BUDGET))),--budget $(BUDGET)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
-	  $(if $(THREADS),--threads $(THREADS)) $(if $(FORCE),--force)
+	  $(if $(CLAIM),--claim "$(CLAIM)") $(if $(THREADS),--threads $(THREADS)) $(if $(FORCE),--force)
 
 test: $(call stamp,dev) ## Run the tests
 	@$(BIN)/python -m pytest $(TESTS)

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import paths, plan
 from harness.files import write_atomically
+from harness.needs import Needs
 from harness.records import RecordStore
 from harness.request import Request
 from harness.specs.schema import Paper, Schedule
@@ -40,6 +41,9 @@ def reasons(request: Request, paper: Paper, chosen: Collection[str]) -> dict[str
     if isinstance(request.seeds, range):
         first, last = request.seeds.start, request.seeds.stop - 1
         found[f"seeds-{first}-{last}"] = f"seeds {first} to {last} alone"
+    if request.claims:
+        named = [claim.id for claim in Needs.of(paper, list(request.claims)).claims]
+        found["-".join(("claim", *named))] = f"only what {', '.join(named)} needs"
     if some := _subset(request, paper, chosen):
         found["-".join(("only", *some))] = f"only {', '.join(some)}"
     if missing := _measured_but_missing(paper, request.tier, set(chosen)):

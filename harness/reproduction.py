@@ -18,6 +18,7 @@ from harness.engines.base import Engine, Event, Finished, Waiting
 from harness.engines.interrupts import stoppable
 from harness.judging import deciding
 from harness.judging.verdicts import Verdict, judge
+from harness.needs import Needs
 from harness.plan import PlannedTrial
 from harness.records import Record, RecordStore
 from harness.request import EngineName, Request
@@ -116,6 +117,7 @@ def reproduce(
     jobs: int | None = None,
     seeds: int | range | Literal["auto"] | None = None,
     variants: Sequence[str] | str | None = None,
+    claims: Sequence[str] | str | None = None,
     force: bool = False,
     engine: EngineName = "local",
     threads: int | None = None,
@@ -131,7 +133,7 @@ def reproduce(
         DataUnavailable, CorruptData, BadMirror: no slot of the tier has usable data.
     """
     asked = Request(key, tier, jobs, seeds, variants, force, engine)
-    return run(replace(asked, threads=threads, timeout=timeout, budget=budget))
+    return run(replace(asked, threads=threads, timeout=timeout, budget=budget, claims=claims))
 
 
 def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
@@ -144,8 +146,10 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
         _try_flags(paper, request)
     if request.fabric:
         paper = plan.with_fabric(paper, request.tier, request.fabric)
-    chosen = available_data(paper, request.tier, lambda text: _announce(observers, text))
-    trials = _planned(paper, request, list(chosen))
+    needs = Needs.of(paper, list(request.claims)) if request.claims else None
+    wanted = needs.narrowed(request.tier) if needs else paper
+    chosen = available_data(wanted, request.tier, lambda text: _announce(observers, text))
+    trials = _planned(paper, request, list(chosen), needs)
     why = {} if "HARNESS_RESULTS" in os.environ else quick.reasons(request, paper, chosen)
     folder = paths.quick(quick.name(why)) if why else paths.results()
     with paths.results_in(folder) if why else contextlib.nullcontext():
@@ -159,21 +163,36 @@ def run(request: Request, observers: Sequence[Observer] = ()) -> Reproduction:
         failed = _execute(request, paper, trials, todo, chosen, store, observers) if todo else []
         ran = len(todo)
         if not isinstance(request.seeds, (int, range)):
-            for later in _until_decided(request, paper, list(chosen), store, observers):
+            for later in _until_decided(request, paper, list(chosen), needs, store, observers):
                 failed += _execute(request, paper, later, later, chosen, store, observers)
                 ran += len(later)
         records = store.records(paper.key, request.tier)
     if isinstance(request.seeds, range):  # or a single one, of what no seed changes
         asked = {trial.id for trial in trials}
         records = [record for record in records if record.trial in asked]
-    verdicts = judge(paper, request.tier, records, list(chosen))
     used = list(chosen)
+    records = needs.among(records, used) if needs else records
+    verdicts = _judged(paper, request, records, used, needs)
     return Reproduction(
         paper, request.tier, used, verdicts, records, failed, ran, folder, list(why.values())
     )
 
 
-def _planned(paper: Paper, request: Request, datasets: Sequence[str]) -> list[PlannedTrial]:
+def _judged(
+    paper: Paper,
+    request: Request,
+    records: Iterable[Record],
+    datasets: Sequence[str],
+    needs: Needs | None,
+) -> list[Verdict]:
+    """Verdicts on the claims that were asked for."""
+    found = judge(paper, request.tier, records, datasets)
+    return needs.verdicts(found) if needs else found
+
+
+def _planned(
+    paper: Paper, request: Request, datasets: Sequence[str], needs: Needs | None
+) -> list[PlannedTrial]:
     """The trials to begin with.
 
     Raises:
@@ -188,8 +207,10 @@ def _planned(paper: Paper, request: Request, datasets: Sequence[str]) -> list[Pl
         found = plan.plan(paper, request.tier, datasets, request.seeds, request.variants)
     else:
         found = rounds.planned(paper, request.tier, datasets, request.variants)
+    found = needs.among(found, datasets) if needs else found
     if not found:
-        raise plan.PlanError("these variants are not run on these datasets at this tier")
+        what = "claims' variants" if needs else "variants"
+        raise plan.PlanError(f"these {what} are not run on these datasets at this tier")
     return found
 
 
@@ -197,6 +218,7 @@ def _until_decided(
     request: Request,
     paper: Paper,
     datasets: Sequence[str],
+    needs: Needs | None,
     store: RecordStore,
     observers: Sequence[Observer],
 ) -> Iterator[list[PlannedTrial]]:
@@ -204,7 +226,7 @@ def _until_decided(
     tried: set[str] = set()
     while True:
         records = store.records(paper.key, request.tier)
-        verdicts = judge(paper, request.tier, records, datasets)
+        verdicts = _judged(paper, request, records, datasets, needs)
         more = rounds.following(
             paper, request.tier, verdicts, records, request.budget, request.variants
         )

@@ -21,6 +21,7 @@ class Request:
         seeds: instead of the tier's number; a range: these; ``auto``: until claims are decided,
             where the tier has a schedule.
         variants: patterns; only these.
+        claims: patterns; only what these need: operands, control and null models.
         force: run also what is fresh.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         fabric: arguments of Lightning's Fabric (``devices``, ``strategy``, ``precision``, …).
@@ -44,6 +45,7 @@ class Request:
     threads: int | None = None
     timeout: float = 1.0
     budget: float | None = None
+    claims: Sequence[str] | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("jobs", "seeds", "threads"):
@@ -61,10 +63,13 @@ class Request:
             raise PlanError(f"timeout is a factor above 0; got {self.timeout!r}")
         if self.budget is not None and not self.budget >= 0:
             raise PlanError(f"budget is a number of seconds; got {self.budget!r}")
-        if isinstance(self.variants, str):
-            object.__setattr__(self, "variants", [self.variants])
-        if self.variants is not None and not self.variants:
-            raise PlanError("no variant is named; leave it out to run all of them")
+        for name in ("variants", "claims"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, [getattr(self, name)])
+            if getattr(self, name) is not None and not getattr(self, name):
+                raise PlanError(f"no {name[:-1]} is named; leave it out to run all of them")
+        if self.variants and self.claims:
+            raise PlanError("a claim says which variants it needs: name claims or variants")
         if self.accelerator == "gpu":
             object.__setattr__(self, "accelerator", "cuda")
 

@@ -32,6 +32,9 @@ def run(
         typer.Option(help="Instead of the tier's; 100:110 these; auto: until claims are decided."),
     ] = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only these (patterns).")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(help="Only what these need: operands, control, null models.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of each worker.")] = None,
     timeout: Annotated[float, typer.Option(min=0.01, help="Times the tier's time limit.")] = 1.0,
     budget: Annotated[
@@ -50,7 +53,8 @@ def run(
     """Run what is missing or stale, and judge the claims.
 
     Writes records and the paper's page: those in results/, or for a quick run (the tier smoke,
-    fewer seeds, some variants, other settings, missing data) others below runs/, which git ignores.
+    fewer seeds, some claims or variants, other settings, missing data) others below runs/, which
+    git ignores.
     """
     from harness.report.console import console
     from harness.report.progress import ProgressDisplay
@@ -75,6 +79,7 @@ def run(
         threads,
         timeout,
         None if budget is None else _seconds(budget),
+        claim or None,
     )
     tracker = WandbTracker(display.announce)
     outcome = reproduce(request, [display, tracker])

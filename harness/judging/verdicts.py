@@ -141,6 +141,26 @@ def judge_current(
     return [v for claim in paper.claims for v in judge_claim(claim, scope)]
 
 
+def measured_on(paper: Paper, quantity: Quantity, scope: Sequence[str]) -> list[list[str]]:
+    """The datasets of each row of a claim: those it names and those that stand in for them.
+
+    Args:
+        scope: the datasets that there are.
+    """
+    named = quantity.datasets
+    datasets = paper.datasets
+    able = [d for d in scope if d in named or set(named) & set(datasets[d].stands_in_for)]
+    if quantity.across == "each":
+        return [[d] for d in able]
+    picked = []
+    for name in named:
+        for_it = [d for d in able if d == name or name in datasets[d].stands_in_for]
+        if not for_it:
+            return []
+        picked.append(name if name in for_it else for_it[0])
+    return [list(dict.fromkeys(picked))] if picked else []
+
+
 class _Judge:
     """Holds what every claim of one paper and tier is judged with."""
 
@@ -161,26 +181,11 @@ class _Judge:
     def __call__(self, claim: Claim, scope: Sequence[str]) -> list[Verdict]:
         if claim.quantity is None:
             return [self._blank(claim, "—", claim.not_run)]
-        rows = self._measured_on(claim.quantity, scope)
+        rows = measured_on(self.paper, claim.quantity, scope)
         if not rows:
             wanted = " or ".join(claim.quantity.datasets)
             return [self._blank(claim, wanted, f"no measurement on {wanted} at this tier")]
         return [self._judge(claim, claim.quantity, datasets) for datasets in rows]
-
-    def _measured_on(self, quantity: Quantity, scope: Sequence[str]) -> list[list[str]]:
-        """The datasets of each row: those the claim names and those that stand in for them."""
-        named = quantity.datasets
-        datasets = self.paper.datasets
-        able = [d for d in scope if d in named or set(named) & set(datasets[d].stands_in_for)]
-        if quantity.across == "each":
-            return [[d] for d in able]
-        picked = []
-        for name in named:
-            for_it = [d for d in able if d == name or name in datasets[d].stands_in_for]
-            if not for_it:
-                return []
-            picked.append(name if name in for_it else for_it[0])
-        return [list(dict.fromkeys(picked))] if picked else []
 
     def _judge(self, stated: Claim, quantity: Quantity, datasets: list[str]) -> Verdict:
         where = " + ".join(datasets)

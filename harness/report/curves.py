@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.judging.statistics import t_quantile
+from harness.needs import Needs
 from harness.records import Record, Series
 from harness.specs.schema import Paper
 
 MAX_PANELS = 12
-MAX_LINES = 8
+DRAWN = 8  # lines of a panel, unless a reader chooses others
+OFFERED = 32
 MAX_POINTS = 60
+MAX_RUNS = 10  # seeds of a line that can be looked at one by one
 
 
 @dataclass(frozen=True)
 class Line:
-    """One variant: the mean over seeds and its 95 % t-interval (the mean itself for one seed)."""
+    """One variant: the mean over seeds and its 95 % t-interval (the mean itself for one seed).
+
+    ``runs`` are the first seeds' own values at the same places.
+    """
 
     variant: str
     x: tuple[float, ...]
@@ -27,11 +33,15 @@ class Line:
     low: tuple[float, ...]
     high: tuple[float, ...]
     seeds: int
+    runs: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One series on one dataset, in the metric's unit; ``left_out`` counts variants not drawn."""
+    """One series on one dataset, in the metric's unit.
+
+    What claims compare comes first among the lines; ``left_out`` counts variants beyond those.
+    """
 
     name: str
     label: str
@@ -40,11 +50,29 @@ class Panel:
     over: str
     lines: tuple[Line, ...]
     left_out: int
+    stand_in: bool = False
+
+    @property
+    def drawn(self) -> tuple[Line, ...]:
+        """The lines that are drawn before a reader chooses."""
+        return self.lines[:DRAWN]
+
+    @property
+    def title(self) -> str:
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit} on {self.dataset}{', stand-in' if self.stand_in else ''}"
 
 
-def panels(paper: Paper, records: Sequence[Record]) -> list[Panel]:
-    """Panels of a paper at one tier: series that claims are about come first."""
-    grouped: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
+Place = tuple[str, str, str]  # series, dataset, swept variable
+ByVariant = dict[str, list[Record]]
+
+
+def panels(paper: Paper, records: Sequence[Record]) -> tuple[list[Panel], list[str]]:
+    """Panels of a paper at one tier, and what there are no panels of.
+
+    Series that claims are about come first.
+    """
+    grouped: dict[Place, ByVariant] = {}
     for record in records:
         if record.status == "done":
             for name, series in record.series.items():
@@ -53,23 +81,41 @@ def panels(paper: Paper, records: Sequence[Record]) -> list[Panel]:
     claimed = {c.quantity.metric for c in paper.claims if c.quantity}
     order = {name: i for i, name in enumerate(paper.metrics)}
 
-    def rank(place: tuple[str, str, str]) -> tuple[bool, int, str, str]:
+    def rank(place: Place) -> tuple[bool, int, str, str]:
         return (place[0] not in claimed, order.get(place[0], len(order)), place[0], place[1])
 
-    chosen = sorted(grouped, key=rank)[:MAX_PANELS]
-    return [_panel(paper, place, grouped[place]) for place in chosen]
+    needed = _needed(paper, {record.dataset for record in records})
+    ranked = sorted(grouped, key=rank)
+    drawn = [_panel(paper, place, grouped[place], needed) for place in ranked[:MAX_PANELS]]
+    return drawn, [f"{name} on {dataset}" for name, dataset, _ in ranked[MAX_PANELS:]]
 
 
-def _panel(paper: Paper, place: tuple[str, str, str], by_variant: dict[str, list[Record]]) -> Panel:
+Needed = list[tuple[set[str], list[tuple[str, str]]]]  # of each claim its metrics and cells
+
+
+def _needed(paper: Paper, datasets: Collection[str]) -> Needed:
+    found: Needed = []
+    for claim in paper.claims:
+        if claim.quantity is not None:
+            metrics = {claim.quantity.metric, *(o.metric or "" for o in claim.quantity.operands)}
+            found.append((metrics, Needs(paper, (claim,)).cells(sorted(datasets))))
+    return found
+
+
+def _panel(paper: Paper, place: Place, by_variant: ByVariant, needed: Needed) -> Panel:
     name, dataset, over = place
     metric = paper.metrics.get(name)
     scale = metric.scale if metric else 1.0
-    variants = [v for v in paper.variants if v in by_variant]
-    lines = [curve(v, by_variant[v], name, scale) for v in variants[:MAX_LINES]]
+    about_it_first = sorted(needed, key=lambda claim: name not in claim[0])
+    compared = [v for _, cells in about_it_first for v, where in cells if where == dataset]
+    variants = [v for v in dict.fromkeys([*compared, *paper.variants]) if v in by_variant]
+    lines = [curve(v, by_variant[v], name, scale) for v in variants[:OFFERED]]
     label = metric.label if metric else name.replace("_", " ")
     unit = metric.unit if metric else ""
-    drawn = tuple(line for line in lines if line.x)
-    return Panel(name, label, unit, dataset, over, drawn, max(0, len(variants) - MAX_LINES))
+    shown = tuple(line for line in lines if line.x)
+    other = paper.datasets[dataset].evidence == "stand-in"
+    beyond = max(0, len(variants) - OFFERED)
+    return Panel(name, label, unit, dataset, over, shown, beyond, other)
 
 
 def curve(variant: str, records: Sequence[Record], name: str, scale: float = 1.0) -> Line:
@@ -89,7 +135,8 @@ def curve(variant: str, records: Sequence[Record], name: str, scale: float = 1.0
     if n > 1:
         half = t_quantile(n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
     rows = [tuple(map(float, row)) for row in (x, mean, mean - half, mean + half)]
-    return Line(variant, rows[0], rows[1], rows[2], rows[3], n)
+    runs = tuple(tuple(map(float, run)) for run in values[:MAX_RUNS]) if n > 1 else ()
+    return Line(variant, rows[0], rows[1], rows[2], rows[3], n, runs)
 
 
 def _common_points(series: Iterable[Series]) -> np.ndarray:

@@ -84,11 +84,27 @@ class TierResults:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every variant × dataset × metric; declared metrics first."""
-        return measured_cells(self.paper, self.records)
+        return measured_cells(self.paper, self.records, self.measurements)
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        """Seed by seed, as claims are judged on them."""
+        folds = {name: len(plan.folds(self.paper, name)) for name in self.paper.datasets}
+        certain = plan.certainties(self.paper)
+        return Measurements(self.records, self.paper.metrics, folds, *certain)
 
     @cached_property
     def panels(self) -> list[Panel]:
         """Learning curves and swept series; those that claims are about first."""
+        return self._panels[0]
+
+    @property
+    def undrawn(self) -> list[str]:
+        """Series that there is no panel of."""
+        return self._panels[1]
+
+    @cached_property
+    def _panels(self) -> tuple[list[Panel], list[str]]:
         return panels(self.paper, self.records)
 
     @cached_property
@@ -205,10 +221,8 @@ def shown_path(path: Path) -> str:
         return path.name
 
 
-def measured_cells(paper: Paper, records: Sequence[Record]) -> list[Cell]:
+def measured_cells(paper: Paper, records: Sequence[Record], found: Measurements) -> list[Cell]:
     """Mean and interval over whole seeds of every metric that any trial reports."""
-    folds = {name: len(plan.folds(paper, name)) for name in paper.datasets}
-    found = Measurements(records, paper.metrics, folds, *plan.certainties(paper))
     reported: dict[tuple[str, str], dict[str, None]] = {}
     protocols: dict[tuple[str, str], str] = {}
     for record in records:

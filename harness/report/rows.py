@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.judging.rounding import certain, figure, interval
+from harness.judging.statistics import Estimate
 from harness.judging.verdicts import Verdict
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Verdict))
@@ -26,6 +27,13 @@ def measured(verdict: Verdict) -> str:
     else:
         text = interval(verdict.measured, verdict.ci_low, verdict.ci_high)
     return f"{text} {verdict.unit}".strip()
+
+
+def estimated(found: Estimate) -> str:
+    """An estimate with its interval, without its unit."""
+    if found.n == "exact":
+        return f"{certain(found.value)} exact"
+    return interval(found.value, found.low, found.high)
 
 
 def reported(verdict: Verdict) -> str:

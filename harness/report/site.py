@@ -19,7 +19,9 @@ from harness.judging.rounding import figure
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history, many
+from harness.report.behind import Behind, behind
 from harness.report.boards import Boards
+from harness.report.curves import Panel
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
     ABOUT,
@@ -33,7 +35,7 @@ from harness.report.markdown import (
     value,
 )
 from harness.report.progress import duration
-from harness.report.rows import marks, measured, reasons, reported, seeds_of, seen
+from harness.report.rows import estimated, marks, measured, reasons, reported, seeds_of, seen
 
 MAX_TRIALS = 200
 STATIC = ("style.css", "tables.js", "charts.js")
@@ -66,7 +68,8 @@ class Site:
             results=results,
             paper=results.paper,
             headlines={line.claim: line for line in results.headlines},
-            charts=_charts(results),
+            behind=_behind(results),
+            curves=_curves(results),
             again=_html(AGAIN) if results.tiers else "",
             deviations=_html(unlink(deviations(key))),
             arxiv=f"https://arxiv.org/abs/{results.paper.arxiv}" if results.paper.arxiv else "",
@@ -137,6 +140,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "estimated": estimated,
         "figure": figure,
         "marks": marks,
         "measured": measured,
@@ -147,6 +151,7 @@ def _environment() -> Any:
         "duration": duration,
         "hardware": hardware,
         "seeds": seeds,
+        "tick": lambda value: f"{value:.6g}".replace("-", "−"),
         "slug": lambda text: text.replace(" ", "-"),
         "link": web_link,
     }
@@ -219,13 +224,19 @@ def trials(results: TierResults) -> list[Record]:
     return sorted(results.records, key=place)[:MAX_TRIALS]
 
 
-def _charts(results: PaperResults) -> dict[str, Any]:
-    """The forest plot, and the curves of each tier."""
-    curves = {
-        tier.tier: [figures.curves(panel) for panel in tier.panels if panel.lines]
+def _behind(results: PaperResults) -> dict[tuple[str, str], Behind]:
+    """What the verdicts that count rest on, by claim and data set."""
+    tiers = {tier.tier: tier for tier in results.tiers}
+    measured_ones = (v for v in results.deciding if v.measured is not None)
+    return {(v.claim, v.dataset): behind(tiers[v.tier], v) for v in measured_ones}
+
+
+def _curves(results: PaperResults) -> dict[str, list[tuple[Panel, dict[str, Any]]]]:
+    """The panels of each tier with their charts."""
+    return {
+        tier.tier: [(panel, figures.curves(panel)) for panel in tier.panels if panel.lines]
         for tier in results.tiers
     }
-    return {"forest": figures.forest(results), "curves": curves}
 
 
 def _html(markdown: str) -> Any:

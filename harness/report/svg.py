@@ -114,7 +114,8 @@ def _claim(claim: Claim, rows: Sequence[Verdict], top: float) -> list[str]:
 def _row(row: Verdict, x: Axis, y: float) -> list[str]:
     assert row.measured is not None
     colour = COLOUR[row.verdict]
-    parts = [_text(LEFT - 8, y + 4, f"{row.dataset}, {row.tier}", "", "end")]
+    other = ", stand-in" if row.evidence == "stand-in" else ""
+    parts = [_text(LEFT - 8, y + 4, f"{row.dataset}, {row.tier}{other}", "", "end")]
     if row.reported is not None:
         at = x(row.reported)
         parts.append(f'<path class="r" d="M{at:.1f} {y - 5:.1f}l5 5-5 5-5-5z"/>')
@@ -134,7 +135,7 @@ def _grid_x(x: float, top: float, bottom: float) -> str:
 
 def curves(panel: Panel, height: float = 260) -> str | None:
     """Mean over seeds with a band of its 95 % interval; ``None`` for an empty panel."""
-    lines = [line for line in panel.lines if line.x]
+    lines = panel.drawn
     if not lines:
         return None
     log = log_axis(panel)
@@ -143,8 +144,7 @@ def curves(panel: Panel, height: float = 260) -> str | None:
     ys = [value for line in lines for value in (*line.low, *line.high)]
     x_ends, y_ends = _ends(xs), _ends(ys)
     x, y = _linear(*x_ends, left, right), _linear(*y_ends, bottom, top)
-    unit = f" ({panel.unit})" if panel.unit else ""
-    title = f"{panel.label}{unit} on {panel.dataset}"
+    title = panel.title
     parts = [_text(0, 14, title, "h")]
     for tick in ticks(*y_ends):
         parts.append(
@@ -163,6 +163,9 @@ def curves(panel: Panel, height: float = 260) -> str | None:
         where = top + 8 + 18 * index
         parts.append(_path([right + 14, right + 34], [where - 4, where - 4], colour))
         parts.append(_text(right + 40, where, line.variant))
+    if more := len(panel.lines) - len(lines) + panel.left_out:
+        where = top + 8 + 18 * len(lines)
+        parts.append(_text(right + 14, where, f"{more} more not drawn", "m"))
     return _document(height, title, parts)
 
 

@@ -13,23 +13,17 @@ from harness.specs import catalog
 altair = pytest.importorskip("altair", reason="altair checks the specifications' schema")
 
 
-def test_charts_are_valid_vega_lite(measured) -> None:
+def test_curves_are_valid_vega_lite(measured) -> None:
     found = collect(catalog.load("toy"), RecordStore(paths.records()))
-    forest = figures.forest(found)
-    altair.VConcatChart.from_dict(forest)
-    assert [chart["title"]["text"] for chart in forest["vconcat"]] == [
-        "good-beats-bad",
-        "count",
-        "net-accuracy",
-    ]
     (panel,) = next(tier for tier in found.tiers if tier.tier == "cpu").panels
     spec = figures.curves(panel)
     altair.LayerChart.from_dict(spec)
-    assert {(v["variant"], v["x"]): v["y"] for v in spec["data"]["values"]}["net", 3] == 80.5
+    lines = {line["variant"]: line for line in spec["usermeta"]["lines"]}
+    assert dict(zip(lines["net"]["x"], lines["net"]["y"], strict=True))[3] == 80.5
 
 
 def test_no_text_of_a_spec_is_an_expression(measured) -> None:
-    forest = figures.forest(collect(catalog.load("toy"), RecordStore(paths.records())))
+    found = collect(catalog.load("toy"), RecordStore(paths.records()))
 
     def walk(node) -> None:
         if isinstance(node, dict):
@@ -39,8 +33,5 @@ def test_no_text_of_a_spec_is_an_expression(measured) -> None:
         elif isinstance(node, list):
             list(map(walk, node))
 
-    walk(forest)
-
-
-def test_without_measurements_there_is_no_forest(project) -> None:
-    assert figures.forest(collect(catalog.load("toy"), RecordStore(paths.records()))) is None
+    for panel in (panel for tier in found.tiers for panel in tier.panels):
+        walk(figures.curves(panel))
