@@ -104,7 +104,9 @@ def test_without_a_hypernetwork_gamma_is_not_used_and_theta_starts_as_theta_0_do
     model = HyperConvNet(hypernet=False)
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(model(x, torch.zeros(3, 1)), model(x, torch.ones(3, 1)))
-    assert float(model.primary.conv4.weight.detach().std()) == pytest.approx(math.sqrt(2 / 72), rel=0.1)
+    assert float(model.primary.conv4.weight.detach().std()) == pytest.approx(
+        math.sqrt(2 / 72), rel=0.1
+    )
     assert not model.primary.conv4.bias.any()
 
 
