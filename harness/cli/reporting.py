@@ -25,6 +25,7 @@ class FormatName(StrEnum):
     json = "json"
     latex = "latex"
     model_index = "model-index"
+    ro_crate = "ro-crate"
 
 
 @app.command()
@@ -61,6 +62,9 @@ def results(
     known = quick.configuration(configuration).runs if configuration else catalog.paper_keys()
     specs = {key: catalog.load(key) for key in papers or known}
     refuse_unknown_tier(specs.values(), tier, everywhere=papers is not None)
+    if form is FormatName.ro_crate:
+        _archive(list(specs.values()), tier, output)
+        return
     if form is not None:
         _export(specs.values(), tier, form, output)
         return
@@ -101,6 +105,22 @@ def _export(specs: Iterable[Paper], tier: str | None, form: FormatName, output: 
         sys.stdout.buffer.write(content)
     else:
         Path(output).write_bytes(content)
+
+
+def _archive(specs: list[Paper], tier: str | None, output: str) -> None:
+    from pathlib import Path
+
+    from harness.records import RecordStore
+    from harness.report.crate import write_crate
+    from harness.report.leaderboard import collect
+
+    if len(specs) != 1:
+        raise typer.BadParameter("ro-crate is of one paper; name it", param_hint="--format")
+    if output == "-":
+        raise typer.BadParameter("ro-crate needs a new folder, or a file.zip", param_hint="-o")
+    scope = None if tier is None else {tier: list(specs[0].datasets)}
+    found = collect(specs[0], RecordStore.here(), scope)
+    typer.echo(f"wrote {write_crate(found, Path(output))}")
 
 
 @app.command()

@@ -19,8 +19,10 @@ from harness.judging.rounding import figure
 from harness.judging.verdicts import JUDGEMENTS, Verdict
 from harness.records import Record
 from harness.report import figures, history, many
+from harness.report.attachments import WHAT, attachments
 from harness.report.behind import Behind, behind
 from harness.report.boards import Boards
+from harness.report.citing import bibtex
 from harness.report.curves import Panel
 from harness.report.leaderboard import PaperResults, TierResults, commit
 from harness.report.markdown import (
@@ -59,7 +61,7 @@ class Site:
         self.boards = Boards()
 
     def add(self, results: PaperResults) -> None:
-        """Write a paper's page."""
+        """Write a paper's page, and beside it what other programs can read."""
         key = results.paper.key
         self.boards.add(results)
         self._write(
@@ -75,7 +77,13 @@ class Site:
             arxiv=f"https://arxiv.org/abs/{results.paper.arxiv}" if results.paper.arxiv else "",
             changes=history.changes(self.history, key),
             problems=unreadable(results.unreadable),
+            citation=bibtex(results.paper),
+            attached=WHAT,
         )
+        beside = self.building / "papers" / key
+        beside.mkdir()
+        for name, content in attachments(results).items():
+            (beside / name).write_bytes(content)
 
     def finish(self, rows: Sequence[Row], problems: Sequence[str]) -> Path:
         """Write the other pages and swap the site in; returns its index."""
